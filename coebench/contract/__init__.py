@@ -1,0 +1,93 @@
+"""The nouns that everything shares, and the ports: `Driver`, `Provisioner`, `Prober`, `Scenario`.
+
+Nothing here imports anything else of coebench. A third party's driver needs this package and no other. `VERSION` is the
+contract's own version: a driver names the one it was written for, and a core that knows no such version says so instead
+of failing later.
+"""
+
+from .bay import Access, Bay, BaySpec, Host, NodeFault, Role
+from .capability import Capability, Support
+from .clock import now
+from .driver import Change, Driver, EngineInfo, Node, Progress, Reach, Watch
+from .errors import (
+    BadInput,
+    BayFailed,
+    CoebenchError,
+    Conflict,
+    EngineError,
+    MissingService,
+    PhaseTimeout,
+    Unplaceable,
+    Unsupported,
+)
+from .journal import Journal, Resource
+from .metric import Better, Metric, Sample
+from .observation import Observation, Observe
+from .prober import Answer, Burst, LoadPlan, LoadResult, Prober, Target
+from .provisioner import Provisioner
+from .scenario import Scenario, Trial
+from .service import (
+    Claim,
+    Health,
+    Instance,
+    InstanceState,
+    Routing,
+    ServiceSpec,
+    Strategy,
+    Workload,
+)
+
+VERSION = 1
+
+__all__ = [
+    "VERSION",
+    "Access",
+    "Answer",
+    "BadInput",
+    "Bay",
+    "BayFailed",
+    "BaySpec",
+    "Better",
+    "Burst",
+    "Capability",
+    "Change",
+    "Claim",
+    "CoebenchError",
+    "Conflict",
+    "Driver",
+    "EngineError",
+    "EngineInfo",
+    "Health",
+    "Host",
+    "Instance",
+    "InstanceState",
+    "Journal",
+    "LoadPlan",
+    "LoadResult",
+    "Metric",
+    "MissingService",
+    "Node",
+    "NodeFault",
+    "Observation",
+    "Observe",
+    "PhaseTimeout",
+    "Prober",
+    "Progress",
+    "Provisioner",
+    "Reach",
+    "Resource",
+    "Role",
+    "Routing",
+    "Sample",
+    "Scenario",
+    "ServiceSpec",
+    "Strategy",
+    "Support",
+    "Target",
+    "Trial",
+    "Unplaceable",
+    "Unsupported",
+    "Watch",
+    "Workload",
+    "now",
+]

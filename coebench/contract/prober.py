@@ -1,0 +1,110 @@
+"""The eyes inside the bay: what a client there would see, and when; and the requests that a client there would send."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+import msgspec
+
+
+class Target(msgspec.Struct, frozen=True):
+    """One address to be asked."""
+
+    address: str
+    port: int
+
+
+class Answer(msgspec.Struct, frozen=True, kw_only=True):
+    """What the prober saw of one target. Times are on the harness's clock, in seconds since the epoch.
+
+    `kind`: "up" (first good answer, or good again), "changed" (another instance or version answers), "down" (it had been
+    up), "failure" (one failed request after the first good answer).
+    """
+
+    watch: str
+    kind: str
+    at: float  # the answer's last byte, or when the failure was known
+    sent: float  # when that request began
+    target: Target
+    instance: str = ""
+    version: str = ""
+    started: float = 0.0  # when the instance says that its process began (its node's clock), 0 if it doesn't say
+    tries: int = 0
+    error: str = ""
+
+
+class Burst(msgspec.Struct, frozen=True, kw_only=True):
+    """One second of load as the generators counted it."""
+
+    at: float
+    planned: int
+    sent: int
+    ok: int
+    errors: Mapping[str, int] = {}
+    unsent: int = 0
+    latency: str = ""  # HdrHistogram V2, base64
+    raw: str = ""
+
+
+class LoadPlan(msgspec.Struct, frozen=True, kw_only=True):
+    """What to send. `rate` 0 is a closed loop: each connection sends when its last answer is in. Times in seconds."""
+
+    targets: tuple[Target, ...]
+    rate: float = 0.0
+    arrivals: str = "poisson"
+    connections: int = 32
+    threads: int = 1
+    duration: float = 10.0
+    warmup: float = 2.0
+    path: str = "/"
+    timeout: float = 5.0
+
+
+class LoadResult(msgspec.Struct, frozen=True, kw_only=True):
+    """What came of a plan, warm-up left out. Latencies in milliseconds by percentile ("p50", …, "max").
+
+    `latency` counts from the planned send time (open loop) or from the send (closed loop); `raw` always from the send.
+    """
+
+    tool: str
+    seconds: float
+    planned: int
+    sent: int
+    ok: int
+    errors: Mapping[str, int] = {}
+    unsent: int = 0
+    inflight: int = 0
+    offered_rps: float = 0.0
+    achieved_rps: float = 0.0
+    latency_ms: Mapping[str, float] = {}
+    raw_ms: Mapping[str, float] = {}
+    lag_ms: Mapping[str, float] = {}
+    cpu: float = 0.0  # cores that the generator used
+    saturated: str = ""  # why the figure is a lower bound, if it is
+    per_target: Mapping[str, int] = {}
+    histogram: str = ""  # HdrHistogram V2, base64; unit in `histogram_unit_ns`
+    raw_histogram: str = ""
+    histogram_unit_ns: int = 1000
+
+
+class Prober(Protocol):
+    """A client inside the bay, deployed there as a service of its own."""
+
+    def watch(self, target: Target, path: str = "/id", interval: float = 0.005, timeout: float = 1.0) -> str:
+        """Begin to ask a target every `interval` seconds; returns the watch's id."""
+
+    def unwatch(self, watch: str) -> None:
+        """Stop asking."""
+
+    def next(self, timeout: float) -> Answer | None:
+        """The next thing that was seen, over all watches, or None after `timeout` seconds."""
+
+    def load(self, plan: LoadPlan) -> LoadResult:
+        """Send load and wait for its end. Raises EngineError if the generator fails."""
+
+    def offset(self) -> tuple[float, float]:
+        """Clock offset to the harness and its uncertainty, in seconds (half the shortest round trip)."""
+
+    def generators(self) -> Sequence[str]:
+        """The instances that generate, by id."""

@@ -1,0 +1,59 @@
+"""The port through which bays are given, resized and taken."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import ClassVar, Protocol
+
+from .bay import Access, Bay, BaySpec, NodeFault
+from .journal import Journal
+from .observation import Observe
+
+
+class Provisioner(Protocol):
+    """Gives bays. Each step is observed as `bay.STEP` when it is reached, so that it can be timed."""
+
+    name: ClassVar[str]
+
+    def check(self, spec: BaySpec) -> None:
+        """Raise BadInput if such a bay cannot be had here, saying what is missing. Creates nothing."""
+
+    def create(self, name: str, spec: BaySpec, journal: Journal, observe: Observe) -> Bay:
+        """Make a bay and return when its engine's API answers and all its nodes are ready. Raises BayFailed.
+
+        On failure nothing of the bay is left, except its logs if `save_logs` was told where.
+        """
+
+    def describe(self, bay: Bay) -> Bay:
+        """The bay as it is now. Raises BayFailed, with the log's tail, if one of its engines has ended."""
+
+    def access(self, bay: Bay) -> Access:
+        """Credentials for the driver."""
+
+    def network(self, bay: Bay) -> AbstractContextManager[None]:
+        """While entered, sockets opened by this thread, and by threads that it starts, reach the bay's addresses."""
+
+    def resize(self, bay: Bay, nodes: int, observe: Observe) -> Bay:
+        """Add or take away nodes."""
+
+    def replace_node(self, bay: Bay, node: str, observe: Observe) -> Bay:
+        """Take away one node and add another in its stead."""
+
+    def fail_node(self, bay: Bay, node: str, fault: NodeFault, observe: Observe) -> None:
+        """Make a node fail. Raises Unsupported."""
+
+    def heal_node(self, bay: Bay, node: str, observe: Observe) -> None:
+        """Undo `fail_node`: reconnect a node that was cut off, start a crashed one again."""
+
+    def save_logs(self, bay: Bay, folder: Path) -> None:
+        """Copy the engines' logs. Works on a bay that failed."""
+
+    def delete(self, bay: Bay, journal: Journal, observe: Observe) -> None:
+        """Take the bay away. No error if it is gone already."""
+
+    def leftovers(self) -> tuple[str, ...]:
+        """What earlier runs left, one line each, found without the journal's help."""
+
+    def clean(self) -> tuple[str, ...]:
+        """End and remove all leftovers; returns what was removed."""

@@ -1,0 +1,67 @@
+"""A scenario: one question put to a bay. Written against the ports alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from typing import Any, ClassVar, Protocol
+
+from .bay import Bay
+from .capability import Capability
+from .driver import Driver
+from .metric import Metric, Sample
+from .observation import Observation, Observe
+from .prober import Prober
+from .service import Workload
+
+
+class Trial(Protocol):
+    """What a scenario is given: one bay, one driver, one prober, for one repetition."""
+
+    id: str
+    bay: Bay
+    driver: Driver
+    prober: Prober
+    workload: Workload
+    settings: Mapping[str, Any]  # the scenario's settings for this run (`Scenario.settings` with the plan's changes)
+    observe: Observe
+
+    def phase(self, name: str, timeout: float) -> AbstractContextManager[Deadline]:
+        """A named part of the trial with a time limit: observed when it begins and ends, shown as progress.
+
+        A PhaseTimeout that leaves it is observed as such and ends the trial; the samples are censored.
+        """
+
+    def remove(self, service: str) -> None:
+        """Remove a service and wait until nothing of it is listed any more: the bay is at its baseline again."""
+
+
+class Deadline(Protocol):
+    """The time that is left of a phase."""
+
+    def left(self) -> float:
+        """Seconds left. Raises PhaseTimeout when none are."""
+
+    def waiting_for(self, what: str) -> None:
+        """What the timeout's message will name."""
+
+
+class Scenario(Protocol):
+    """One question. `run` asks and observes; `derive` turns the recorded observations, and nothing else, into samples."""
+
+    name: ClassVar[str]
+    question: ClassVar[str]
+    metrics: ClassVar[tuple[Metric, ...]]
+    needs: ClassVar[frozenset[Capability]]
+
+    def settings(self, profile: str) -> Mapping[str, Any]:
+        """The settings of a profile ("smoke", "default", "full"), by name: what a plan file may change."""
+
+    def check(self, settings: Mapping[str, Any], bay_nodes: int) -> None:
+        """Raise BadInput if the settings make no sense or can't fit a bay of that size."""
+
+    def run(self, trial: Trial) -> None:
+        """Put the question once."""
+
+    def derive(self, observations: Sequence[Observation]) -> Iterable[Sample]:
+        """The samples that one trial's observations show; a failed trial's too, as far as it got."""
