@@ -26,8 +26,8 @@ g++ -std=c++17 -O1 -Wall -rdynamic -o "$work/lib/coemesos" "$here/coemesos.cpp" 
 rm -r "$work/src"
 
 ln "$in/_scheduler.so" "$work/lib/_scheduler.so" 2>/dev/null || cp "$in/_scheduler.so" "$work/lib/_scheduler.so"
-# libssl.so.1.0.0 and libcrypto.so.1.0.0 come from one source; the process host is also the container launcher
-install -m 755 "$here/mesos-executor" "$here/mesos-containerizer" "$work/libexec/"
+ln -s ../lib/coemesos "$work/libexec/mesos-containerizer" # what it is to do, it tells by its name
+install -m 755 "$here/mesos-executor" "$work/libexec/"
 install -m 755 "$here/master.sh" "$here/agent.sh" "$work/"
 chmod 755 "$work"
 
