@@ -1,0 +1,7 @@
+#ifndef COELOAD_VERSION_H
+#define COELOAD_VERSION_H
+
+#define COELOAD_VERSION "0.1.0"
+#define COELOAD_PROTO 1
+
+#endif
