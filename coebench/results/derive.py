@@ -145,9 +145,7 @@ def _trials(recorded: folder.Recorded) -> list[TrialResult]:
     ]
 
 
-def _bays(
-    manifest: Mapping[str, Any], observations: Iterable[Observation], warnings: list[str]
-) -> dict[str, BayResult]:
+def _bays(manifest: Mapping[str, Any], observations: Iterable[Observation], warnings: list[str]) -> dict[str, BayResult]:
     bays: dict[str, BayResult] = {}
     for subject in _list(manifest.get("subjects")):
         s = _dict(subject)
@@ -260,13 +258,9 @@ def _metrics(
                 warnings.append(f"Scenario {scenario.name} gives {sample.metric!r}, a metric that it doesn't define.")
             elif key in taken:
                 # Several values of one trial are no independent repetitions: they may not count as such.
-                warnings.append(
-                    f"Scenario {scenario.name} gives {sample.metric} twice in one trial: the first is used."
-                )
+                warnings.append(f"Scenario {scenario.name} gives {sample.metric} twice in one trial: the first is used.")
             elif not math.isfinite(sample.value):
-                warnings.append(
-                    f"Scenario {scenario.name} gives {sample.value} for {sample.metric} in {t.id}: left out."
-                )
+                warnings.append(f"Scenario {scenario.name} gives {sample.value} for {sample.metric} in {t.id}: left out.")
             else:
                 taken.add(key)
                 # A side quantity without a direction (a generator's own CPU) is what it is, saturated or not.
@@ -328,12 +322,10 @@ def _row(
         have = {s.trial for s in mine}
         count = Counter(t.status for t in trials if t.subject == subject and t.id not in have)
         # A trial that is "ok" and yet has no value of this row was not asked for it.
-        values[subject], sampled[subject] = _cell(
-            metric, mine, reasons.get(subject), count["failed"] + count["timeout"], count["skipped"]
-        )
+        values[subject], sampled[subject] = _cell(metric, mine, reasons.get(subject), count)
     compared = stats.compare_all(sampled, seed=seed)
     winner = stats.best(compared, metric.better) if not metric.claim_of else None
-    if winner is not None and (values[winner].failed or values[winner].censored):
+    if winner is not None and (values[winner].failed or values[winner].censored or values[winner].timed_out):
         winner = None  # being fast in the trials that came through is not being best
     return MetricResult(
         scenario=scenario.name,
@@ -355,7 +347,7 @@ def _row(
                 high=_finite(c.high),
                 distinguishable=c.distinguishable,
                 paired=c.paired,
-                reason=c.reason,
+                reason="the generator was the limit" if values[a].limited or values[b].limited else c.reason,
             )
             for (a, b), c in compared.items()
         ),
@@ -363,7 +355,7 @@ def _row(
 
 
 def _cell(
-    metric: Metric, samples: tuple[SampleValue, ...], reason: str | None, failed: int, skipped: int
+    metric: Metric, samples: tuple[SampleValue, ...], reason: str | None, missing: Mapping[str, int]
 ) -> tuple[Values, stats.Sampled]:
     low, high = [], []
     for s in samples:
@@ -389,8 +381,9 @@ def _cell(
         mad=_finite(stats.mad(exact)),
         n=len(samples),
         censored=sum(s.censored for s in samples),
-        failed=failed,
-        skipped=skipped,
+        failed=missing.get("failed", 0),
+        timed_out=missing.get("timeout", 0),
+        skipped=missing.get("skipped", 0),
         samples=samples,
         lower_bound=reason if metric.better is Better.HIGHER else None,
         limited=reason if metric.better is Better.LOWER else None,

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -77,8 +77,10 @@ def create(base: Path | str, run: str) -> Path:
 class Recorder:
     """The plug-in that keeps the record. Lines reach the system as they happen, the disk when a trial ends."""
 
-    def __init__(self, folder: Path | str) -> None:
+    def __init__(self, folder: Path | str, clock: Callable[[], float] = now) -> None:
+        """`folder`: as `create` made it. `clock`: seconds since the epoch."""
         self.path = Path(folder)
+        self._clock = clock
         self._encoder = msgspec.json.Encoder(enc_hook=str)  # a path or an address in `data` must not lose the fact
         self._observations = _appender(self.path / OBSERVATIONS)
         self._trials = _appender(self.path / TRIALS)
@@ -94,11 +96,11 @@ class Recorder:
 
     @hookimpl
     def trial_started(self, trial: TrialInfo) -> None:
-        self._append(self._trials, TrialLine(at=now(), trial=trial))
+        self._append(self._trials, TrialLine(at=self._clock(), trial=trial))
 
     @hookimpl
     def trial_ended(self, trial: TrialInfo, outcome: Outcome) -> None:
-        self._append(self._trials, TrialLine(at=now(), trial=trial, outcome=outcome))
+        self._append(self._trials, TrialLine(at=self._clock(), trial=trial, outcome=outcome))
         os.fsync(self._observations)
         os.fsync(self._trials)
 
@@ -191,9 +193,7 @@ def check_schema(found: object, known: str, where: Path) -> None:
     if m is None:
         raise BadInput(f"{where} is not of coebench: its schema is {found!r}, not {known!r}")
     if int(m[1]) > int(latest):
-        raise BadInput(
-            f"{where} was written by a newer coebench ({found}; this one reads up to {known}): upgrade coebench"
-        )
+        raise BadInput(f"{where} was written by a newer coebench ({found}; this one reads up to {known}): upgrade coebench")
 
 
 def _lines(path: Path, type: type[T], warnings: list[str]) -> Iterator[T]:

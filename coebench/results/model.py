@@ -109,7 +109,8 @@ class Values(msgspec.Struct, frozen=True, kw_only=True):
     low, high: interval of the median, at `level`; null where there is none (n < 2) or where that side has no end.
         With few trials no interval of the median reaches 95 %: then they are the smallest and the largest value, and
         `level` says what that is worth (n = 5: 0.9375, n = 3: 0.75).
-    n: trials with a value, censored ones too. failed: trials that ended without one. skipped: that the COE can't do.
+    n: trials with a value, censored ones too. failed: trials that failed before they had one; timed_out: trials that a
+        timeout ended before this was asked (nothing is known of it, unlike a censored one). skipped: the COE can't do it.
     mad: median absolute deviation, in the metric's unit.
     lower_bound: set where the truth may be higher than the figure, with the reason (a saturated generator).
     limited: set where a generator at its limit spoilt the figure in a way that has no direction.
@@ -125,6 +126,7 @@ class Values(msgspec.Struct, frozen=True, kw_only=True):
     n: int = 0
     censored: int = 0
     failed: int = 0
+    timed_out: int = 0
     skipped: int = 0
     samples: tuple[SampleValue, ...] = ()
     lower_bound: str | None = None

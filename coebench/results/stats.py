@@ -61,9 +61,7 @@ class Sampled(NamedTuple):
     block: NDArray[np.int64]
 
     @classmethod
-    def of(
-        cls, low: Sequence[float], high: Sequence[float] | None = None, block: Sequence[int] | None = None
-    ) -> Sampled:
+    def of(cls, low: Sequence[float], high: Sequence[float] | None = None, block: Sequence[int] | None = None) -> Sampled:
         """From plain sequences; exact values where `high` is not given, blocks 1… where `block` isn't."""
         lo = np.asarray(low, dtype=np.float64)
         hi = lo if high is None else np.asarray(high, dtype=np.float64)

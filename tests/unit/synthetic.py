@@ -128,7 +128,7 @@ class Synthetic:
         self.at = T0
         self.path = folder.create(base, run)
         self.hooks = manager()
-        self.recorder = folder.Recorder(self.path)
+        self.recorder = folder.Recorder(self.path, clock=lambda: self.at)
         self.hooks.register(self.recorder)
         self.run, self.seed = run, seed
 

@@ -1,0 +1,169 @@
+"""The table on a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import ClassVar, TextIO
+
+from rich import box
+from rich.console import Console
+from rich.padding import Padding
+from rich.table import Table as Grid
+from rich.text import Text
+
+from ..results.model import Result
+from .table import Cell, Column, Row, Section, Table, table
+
+LABEL_LEAST = 16  # columns that a row's label needs to be read
+GAP = 2
+
+_SUPERSCRIPT = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
+_ASCII = str.maketrans({"✓": "*", "–": "-", "≥": ">=", "×": "x", "·": "|", "µ": "u", "±": "+-", "…": "...", "’": "'"})
+
+
+class TerminalReporter:
+    """Rich tables that fit the terminal: where not all columns do, each section is printed in several parts.
+
+    `width`: columns, by default the terminal's, 80 where there is none. Colour only where `out` is a terminal that has it
+    (and NO_COLOR isn't set), plain ASCII where it can't show more.
+    """
+
+    name: ClassVar[str] = "terminal"
+
+    def __init__(self, width: int | None = None) -> None:
+        self.width = width
+
+    def render(self, result: Result, out: TextIO) -> None:
+        # Rich must neither interpret nor decorate anything that a run recorded: all of it is Text.
+        self.print(result, Console(file=out, width=self.width, markup=False, emoji=False, highlight=False))
+
+    def print(self, result: Result, console: Console) -> None:
+        """As `render`, to a console."""
+        setter = _Setter(ascii=console.options.ascii_only, width=console.width)
+        for part in setter.document(table(result), empty=not result.metrics):
+            console.print(part)
+
+
+class _Setter:
+    def __init__(self, *, ascii: bool, width: int) -> None:
+        self.ascii, self.width = ascii, width
+
+    def text(self, text: str, style: str = "") -> Text:
+        return Text(text.translate(_ASCII) if self.ascii else text, style)
+
+    def marks(self, numbers: Sequence[int]) -> str:
+        if not numbers:
+            return ""
+        said = ",".join(str(n) for n in numbers)
+        return f" [{said}]" if self.ascii else " " + said.translate(_SUPERSCRIPT).replace(",", " ")
+
+    def document(self, t: Table, empty: bool) -> Iterator[Text | Grid | Padding]:
+        yield Text()
+        if empty:
+            yield self.text("Nothing was measured.", "bold")
+        for section in t.sections:
+            yield from self.section(section, t.columns)
+        for heading, lines in (
+            ("", [self.text(line, "dim") for line in t.legend]),
+            ("Notes", [self.numbered(n, line) for n, line in t.footnotes]),
+            ("Unstable (~)", [self.named(name, line) for name, line in t.unstable]),
+            ("Timeouts in force", [self.named(name, line) for name, line in t.timeouts]),
+            ("Trials that did not end well", [self.named(name, line, "red") for name, line in t.failures]),
+            ("Warnings", [self.text(line, "yellow") for line in t.warnings]),
+        ):
+            if not lines:
+                continue
+            if heading:
+                yield self.text(heading, "bold")
+            for said in lines:
+                yield self.hanging(said) if heading else said
+            yield Text()
+        for line in t.run:
+            yield self.text(line, "dim")
+
+    def section(self, section: Section, columns: tuple[Column, ...]) -> Iterator[Text | Grid | Padding]:
+        head = self.text(section.scenario, "bold")
+        if section.question:
+            head.append_text(self.text(f"  {section.question}"))
+        if section.setting:
+            head.append_text(self.text(f"  {section.setting}", "dim"))
+        yield head
+        shown = [c for c in columns if any(c.subject in row.cells for row in section.rows)]
+        for page in self.pages(section, shown):
+            yield self.grid(section, page)
+        for sentence in section.sentences:
+            yield self.hanging(self.text(sentence))
+        yield Text()
+
+    def pages(self, section: Section, columns: Sequence[Column]) -> Iterator[list[Column]]:
+        """As many columns at once as leave the labels room; at least one."""
+        page: list[Column] = []
+        room = self.width - LABEL_LEAST
+        for column in columns:
+            need = GAP + max((line.cell_len for line in self.column(section, column)), default=0)
+            if page and need > room:
+                yield page
+                page, room = [], self.width - LABEL_LEAST
+            page.append(column)
+            room -= need
+        if page:
+            yield page
+
+    def column(self, section: Section, column: Column) -> Iterator[Text]:
+        yield from self.header(column).split()
+        figures = self.figures(section, column)
+        for row in section.rows:
+            if column.subject in row.cells:
+                yield from self.cell(row, row.cells[column.subject], figures).split()
+
+    def figures(self, section: Section, column: Column) -> int:
+        """The width that figures with an interval are aligned to."""
+        cells = (row.cells[column.subject] for row in section.rows if column.subject in row.cells)
+        return max((self.text(c.figure).cell_len for c in cells if c.interval), default=0)
+
+    def header(self, column: Column) -> Text:
+        head = self.text(column.title, "bold")
+        under = column.about + self.marks(column.notes)
+        return head.append_text(self.text(f"\n{under}", "not bold dim")) if under.strip() else head
+
+    def cell(self, row: Row, cell: Cell, figures: int) -> Text:
+        style = "dim" if row.claim else "bold green" if cell.best else ""
+        text = self.text(cell.figure, style)
+        if cell.interval:
+            text.pad_left(figures - text.cell_len)
+            text.append_text(self.text(f" ({cell.interval})", "" if cell.best else "dim"))
+        if marks := ("✓" if cell.best else "") + ("~" if cell.unstable else ""):
+            text.append_text(self.text(f" {marks}", style))
+        text.append_text(self.text(self.marks(cell.notes), style))
+        if cell.trouble:
+            text.append_text(self.text(f"\n{cell.trouble}" if cell.figure else cell.trouble, "red"))
+        return text
+
+    def grid(self, section: Section, columns: Sequence[Column]) -> Grid:
+        grid = Grid(box=box.SIMPLE_HEAD, padding=(0, GAP, 0, 0), pad_edge=False, show_edge=False, expand=False)
+        if self.ascii:
+            grid.box = box.ASCII2
+        grid.add_column(Text(""), min_width=min(LABEL_LEAST, self.width // 2), overflow="fold")
+        for column in columns:
+            # What does not fit is left to the labels, which are words and wrap well.
+            grid.add_column(self.header(column), no_wrap=len(columns) > 1, overflow="fold")
+        widths = {c.subject: self.figures(section, c) for c in columns}
+        for row in section.rows:
+            label = self.text(row.label, "dim" if row.claim else "")
+            if row.unit and row.unit != "1":
+                label.append_text(self.text(f", {row.unit}", "dim"))
+            cells = [
+                self.cell(row, row.cells[c.subject], widths[c.subject]) if c.subject in row.cells else Text()
+                for c in columns
+            ]
+            grid.add_row(Padding(label, (0, 0, 0, 2 * row.indent)), *cells)
+        return grid
+
+    def numbered(self, number: int, line: str) -> Text:
+        return self.text(f"{number} ", "bold").append_text(self.text(line))
+
+    def named(self, name: str, line: str, style: str = "") -> Text:
+        return self.text(f"{name}: ", style).append_text(self.text(line))
+
+    def hanging(self, text: Text) -> Padding:
+        return Padding(text, (0, 0, 0, 2))
