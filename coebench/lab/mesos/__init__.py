@@ -1,1 +1,1 @@
-"""Apache Mesos 1.11.0 for lab hosts: what fetches it (fetch.py), builds it (build.sh) and starts it (master.sh, agent.sh)."""
+"""Apache Mesos 1.11.0 for lab hosts: fetch.py gets it, build.sh builds it, master.sh and agent.sh start it."""
