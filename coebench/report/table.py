@@ -89,15 +89,17 @@ def table(result: Result) -> Table:
     """Lay out a result. Every text of the run is cleaned of what could disturb a terminal or a page."""
     called = words.names(result.bays)
     footnotes = _Footnotes()
-    shared = {
-        note
-        for note in (n for b in result.bays.values() for n in b.notes)
-        if len(result.bays) > 1 and all(note in b.notes for b in result.bays.values())
-    }
+    holders: dict[str, list[str]] = {}
+    for subject, bay in result.bays.items():
+        for note in bay.notes:
+            holders.setdefault(clean(note), []).append(called[subject])
     columns = []
     for subject, bay in result.bays.items():
         about = clean(bay.version if called[subject] == clean(bay.engine) else f"{bay.engine} {bay.version}")
-        notes = tuple(footnotes(clean(n) if n in shared else f"{called[subject]}: {clean(n)}") for n in bay.notes)
+        notes = tuple(
+            footnotes(note if len(holders[note]) == len(called) > 1 else f"{', '.join(holders[note])}: {note}")
+            for note in map(clean, bay.notes)
+        )
         columns.append(Column(subject, called[subject], about, notes))
     headlines = words.headlines(result)
     questions = {s.name: s.question for s in result.scenarios}
@@ -145,7 +147,7 @@ def _section(
     if lost:
         every = {s: len([t for t in result.trials if (t.scenario, t.subject) == (scenario, s)]) for s in result.bays}
         cells = {
-            s: Cell(figure="", trouble=f"{lost[s]} of {every[s]} failed") if s in lost else Cell(figure=f"0 of {every[s]}")
+            s: Cell(figure="", trouble=f"{lost[s]} of {every[s]}") if s in lost else Cell(figure=f"0 of {every[s]}")
             for s in result.bays
             if every[s]
         }
@@ -240,6 +242,8 @@ def _where(m: MetricResult) -> str:
 def _legend(result: Result) -> tuple[str, ...]:
     """What the signs of this table mean: only those that it uses."""
     lines = []
+    if silence := words.silence(result):
+        lines.append(f"No verdicts: {silence}.")
     values = [v for m in result.metrics for v in m.values.values()]
     levels = sorted({(v.n, v.level) for v in values if v.level is not None and v.low != v.high})
     if levels:
@@ -260,14 +264,14 @@ def _timeouts(result: Result, called: Mapping[str, str]) -> tuple[tuple[str, str
     """The timeouts in force, where the columns differ in any: the engines' own names, so hardly ever comparable by name."""
     if len({tuple(sorted(b.timeouts.items())) for b in result.bays.values()}) < 2:
         return ()
-    lines = []
+    alike: dict[str, list[str]] = {}
     for subject, bay in result.bays.items():
         differing = {k: v for k, v in bay.timeouts.items() if any(b.timeouts.get(k) != v for b in result.bays.values())}
         if differing:
             kind = f" ({clean(bay.timeout_profile)})" if bay.timeout_profile else ""
             said = ", ".join(f"{clean(k)} {clean(v)}" for k, v in differing.items())
-            lines.append((f"{called[subject]}{kind}", said))
-    return tuple(lines)
+            alike.setdefault(f"{said}{kind}", []).append(called[subject])
+    return tuple((", ".join(who), said) for said, who in alike.items())
 
 
 def _failures(result: Result) -> Iterator[tuple[str, str]]:
@@ -289,7 +293,7 @@ def _run(result: Result) -> tuple[str, ...]:
     if host := _host(run.host):
         facts.append(host)
     if run.harness.share is not None:
-        facts.append(f"the harness used {words.number(run.harness.share)} % of one core")
+        facts.append(f"the harness used {run.harness.share:.2g} % of one core")
     if run.version:
         facts.append(f"coebench {run.version}")
     if facts:

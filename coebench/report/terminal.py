@@ -35,7 +35,13 @@ class TerminalReporter:
 
     def render(self, result: Result, out: TextIO) -> None:
         # Rich must neither interpret nor decorate anything that a run recorded: all of it is Text.
-        self.print(result, Console(file=out, width=self.width, markup=False, emoji=False, highlight=False))
+        console = Console(file=out, width=self.width, markup=False, emoji=False, highlight=False)
+        if console.is_terminal:
+            self.print(result, console)
+            return
+        with console.capture() as captured:
+            self.print(result, console)
+        out.write("".join(f"{line.rstrip()}\n" for line in captured.get().splitlines()))
 
     def print(self, result: Result, console: Console) -> None:
         """As `render`, to a console."""
@@ -63,21 +69,21 @@ class _Setter:
             yield self.text("Nothing was measured.", "bold")
         for section in t.sections:
             yield from self.section(section, t.columns)
-        for heading, lines in (
-            ("", [self.text(line, "dim") for line in t.legend]),
-            ("Notes", [self.numbered(n, line) for n, line in t.footnotes]),
-            ("Unstable (~)", [self.named(name, line) for name, line in t.unstable]),
-            ("Timeouts in force", [self.named(name, line) for name, line in t.timeouts]),
-            ("Trials that did not end well", [self.named(name, line, "red") for name, line in t.failures]),
-            ("Warnings", [self.text(line, "yellow") for line in t.warnings]),
-        ):
-            if not lines:
-                continue
-            if heading:
-                yield self.text(heading, "bold")
-            for said in lines:
-                yield self.hanging(said) if heading else said
+        for line in t.legend:
+            yield self.text(line, "dim")
+        if t.legend:
             yield Text()
+        for heading, style, lines in (
+            ("Notes", "", [(str(n), line) for n, line in t.footnotes]),
+            ("Unstable (~)", "", t.unstable),
+            ("Timeouts in force", "", t.timeouts),
+            ("Trials that did not end well", "red", t.failures),
+            ("Warnings", "yellow", [("!", line) for line in t.warnings]),
+        ):
+            if lines:
+                yield self.text(heading, "bold")
+                yield self.listing(lines, style)
+                yield Text()
         for line in t.run:
             yield self.text(line, "dim")
 
@@ -92,18 +98,19 @@ class _Setter:
         for page in self.pages(section, shown):
             yield self.grid(section, page)
         for sentence in section.sentences:
-            yield self.hanging(self.text(sentence))
+            yield Padding.indent(self.text(sentence), 2)
         yield Text()
 
     def pages(self, section: Section, columns: Sequence[Column]) -> Iterator[list[Column]]:
         """As many columns at once as leave the labels room; at least one."""
+        everything = self.width - LABEL_LEAST + GAP  # the last one needs no gap behind it
         page: list[Column] = []
-        room = self.width - LABEL_LEAST
+        room = everything
         for column in columns:
             need = GAP + max((line.cell_len for line in self.column(section, column)), default=0)
             if page and need > room:
                 yield page
-                page, room = [], self.width - LABEL_LEAST
+                page, room = [], everything
             page.append(column)
             room -= need
         if page:
@@ -159,11 +166,15 @@ class _Setter:
             grid.add_row(Padding(label, (0, 0, 0, 2 * row.indent)), *cells)
         return grid
 
-    def numbered(self, number: int, line: str) -> Text:
-        return self.text(f"{number} ", "bold").append_text(self.text(line))
-
-    def named(self, name: str, line: str, style: str = "") -> Text:
-        return self.text(f"{name}: ", style).append_text(self.text(line))
-
-    def hanging(self, text: Text) -> Padding:
-        return Padding(text, (0, 0, 0, 2))
+    def listing(self, lines: Sequence[tuple[str, str]], style: str) -> Grid | Padding:
+        """Texts by what they are about: beside it where that is short, else after it."""
+        heads = [self.text(head, style) for head, _ in lines]
+        if max(h.cell_len for h in heads) <= max(3, self.width // 3):
+            grid = Grid.grid(padding=(0, 1, 0, 0))
+            grid.add_column(no_wrap=True)
+            grid.add_column(overflow="fold")
+            for head, (_, line) in zip(heads, lines, strict=True):
+                grid.add_row(head, self.text(line))
+            return Padding.indent(grid, 2)
+        texts = [h.append(": ").append_text(self.text(line)) for h, (_, line) in zip(heads, lines, strict=True)]
+        return Padding.indent(Text("\n").join(texts), 2)

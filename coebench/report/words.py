@@ -100,7 +100,7 @@ def adjective(metric: MetricResult) -> str:
     """How the better of two is called."""
     if metric.better is Better.HIGHER:
         return "more" if metric.unit.endswith("/s") else "higher"
-    return "faster" if metric.unit in ("s", "ms", "µs", "min") else "lower"
+    return "faster" if metric.unit in ("s", "min") else "lower"  # a latency, in ms, is lower
 
 
 class Against(NamedTuple):
@@ -180,6 +180,8 @@ def sentence(metric: MetricResult, called: Mapping[str, str]) -> str:
     ahead = [(s, c) for s, c in compared if c.distinguishable and (c.low or 0) > 1]
     equal = [(s, c) for s, c in compared if not c.distinguishable and not c.reason]
     unsure = [(s, c) for s, c in compared if c.reason]
+    if not (ahead or equal):
+        return ""  # `silence` says why, once
     parts = []
     if ahead:
         parts.append(f"{called[first]} {listing([f'{how_much(c)} {word} than {called[s]}' for s, c in ahead])}")
@@ -197,12 +199,19 @@ def sentence(metric: MetricResult, called: Mapping[str, str]) -> str:
         who = listing([called[s] for s, _ in unsure])
         parts.append(f"no verdict on {who} against {called[first]}: {unsure[0][1].reason}")
     v = metric.values[first]
-    if said := trouble(v):
+    if ahead and (said := trouble(v)):
         parts.append(f"but of {called[first]}'s trials {said}")
     what = clean(metric.title)
     if metric.factors:
         what += f" ({setting(metric.factors)})"
     return f"{what[:1].upper()}{what[1:]}: {'; '.join(parts)}."
+
+
+def silence(result: Result) -> str:
+    """Why a run gives no verdict on anything, where it gives none; else empty."""
+    ratios = [r for m in result.metrics if m.better is not Better.NEITHER for r in m.ratios]
+    reasons = dict.fromkeys(r.reason for r in ratios if r.reason)
+    return "" if any(not r.reason for r in ratios) else listing([clean(r) for r in reasons]) if reasons else ""
 
 
 def headlines(result: Result, per_scenario: int = 3) -> dict[str, list[str]]:
