@@ -30,7 +30,7 @@ class BaySpec(msgspec.Struct, frozen=True, kw_only=True):
     controls: int = 1
     cpu: float = 0.0
     memory: int = 3 << 30
-    profile: str = "harmonised"  # "stock": the engine's own timeouts; "harmonised": the same for all
+    timeouts: str = "stock"  # "stock": the engine's own; "harmonised": failure detection set alike for all
     options: Mapping[str, str] = {}
 
 

@@ -1,0 +1,85 @@
+"""Artefacts that are built once: keyed by their recipe, built beside, moved into place whole."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from . import paths
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Artefact:
+    """A folder in the cache. `key` must change with anything that the content depends on.
+
+    `build` gets a work folder (kept when it fails, so that a second attempt goes on where the first stopped) and the
+    folder to fill.
+    """
+
+    name: str
+    key: str
+    build: Callable[[Path, Path, Say], None]
+
+    @property
+    def path(self) -> Path:
+        return paths.cache() / f"{self.name}-{self.key}"
+
+    @property
+    def ready(self) -> bool:
+        return self.path.is_dir()
+
+    def ensure(self, say: Say) -> Path:
+        """Build unless it is there. Two processes may ask at once: the second waits and finds it done."""
+        if self.ready:
+            return self.path
+        with locked(paths.cache() / f"{self.name}.lock", say, f"another coebench is building {self.name}: waiting"):
+            if self.ready:
+                return self.path
+            work = paths.cache() / "work" / f"{self.name}-{self.key}"
+            out = paths.cache() / "work" / f"{self.name}-{self.key}.out"
+            remove(out)
+            work.mkdir(parents=True, exist_ok=True)
+            out.mkdir()
+            self.build(work, out, say)
+            out.chmod(0o755)
+            os.replace(out, self.path)
+            remove(work)
+        return self.path
+
+
+def key(*parts: str | bytes) -> str:
+    """Twelve hexadecimal digits of all parts."""
+    h = hashlib.sha256()
+    for part in parts:
+        data = part.encode() if isinstance(part, str) else part
+        h.update(len(data).to_bytes(8, "big") + data)
+    return h.hexdigest()[:12]
+
+
+@contextlib.contextmanager
+def locked(path: Path, say: Say, waiting: str) -> Iterator[None]:
+    """Hold an exclusive lock on a file; says `waiting` if that takes another process's end."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(path, "a") as f:
+        try:
+            fcntl.flock(f, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            say(waiting)
+            fcntl.flock(f, fcntl.LOCK_EX)
+        yield
+
+
+def remove(path: Path) -> None:
+    """Delete a tree that may hold device nodes and read-only folders; no error if it is not there."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)

@@ -1,0 +1,90 @@
+"""What the lab asks of an engine: small, since hosts, network, images and teardown are the lab's own."""
+
+from __future__ import annotations
+
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from typing import ClassVar
+
+from ...contract import Access, BadInput, BayFailed, BaySpec, Role
+from ..host import Host
+from ..plan import Layout
+
+POLL = 0.01  # seconds between two looks at a fact that can't be waited for otherwise
+
+
+class Engine(ABC):
+    """An engine's part of one bay. It is made anew from the bay's spec and layout in every process that needs it."""
+
+    title: ClassVar[str]
+    version: ClassVar[str]
+    layers: ClassVar[tuple[str, ...]] = ()  # artefacts put over the Debian tree, by name
+    options: ClassVar[Mapping[str, str]] = {}  # option → what it does
+
+    def __init__(self, spec: BaySpec, layout: Layout) -> None:
+        self.spec = spec
+        self.layout = layout
+
+    @classmethod
+    def check(cls, spec: BaySpec) -> None:
+        """Raise BadInput for options that the engine doesn't know."""
+        for name in spec.options:
+            if name not in cls.options:
+                known = ", ".join(cls.options) or "none"
+                raise BadInput(f"{spec.coe} has no option '{name}' in the lab (it has: {known})")
+
+    @abstractmethod
+    def files(self, host: str, role: Role) -> Mapping[str, str]:
+        """Path → text of what a host needs to find; the same on every call (secrets are made once, in `prepare`)."""
+
+    @abstractmethod
+    def payload(self, host: str, role: Role) -> tuple[str, ...]:
+        """The guest script and its arguments."""
+
+    def routes(self, host: str) -> tuple[str, ...]:
+        """Routes that a host needs besides the default, in `ip route add` words."""
+        return ()
+
+    def prepare(self, secrets: dict[str, str]) -> None:  # noqa: B027
+        """Make what must be made once a bay (certificates) into `secrets`, which is kept with the bay's state."""
+
+    @abstractmethod
+    def join(self, hosts: list[Host], new: list[Host], step: Callable[[str], None]) -> None:
+        """Bring the engine up on `hosts`, of which `new` have just started, until all nodes are ready and have their
+        images. Called with the bay's network entered. `step(name)` marks what is reached."""
+
+    def leave(self, hosts: list[Host], gone: list[Host]) -> None:  # noqa: B027
+        """Make the engine forget nodes that are about to be taken away, where it needs telling."""
+
+    @abstractmethod
+    def access(self, hosts: list[Host]) -> Access:
+        """Credentials for a client in the bay's network."""
+
+    @abstractmethod
+    def timeouts(self) -> Mapping[str, str]:
+        """Failure detection and retry settings in force, by the engine's own names."""
+
+    @abstractmethod
+    def notes(self) -> tuple[str, ...]:
+        """What is not the upstream's, or not as usual."""
+
+    def components(self) -> Mapping[str, str]:
+        """Component → version."""
+        return {}
+
+
+def wait_until(fact: Callable[[], bool], hosts: list[Host], what: str, timeout: float) -> None:
+    """Wait for a fact; fails at once, with the log's tail, when an engine's process or a host ends."""
+    deadline = time.monotonic() + timeout
+    turn = 0
+    while not fact():
+        turn += 1
+        if turn % 5 == 0:
+            for host in hosts:
+                for name, status in host.dead_engines().items():
+                    log = host.log(name)
+                    raise BayFailed(f"{name} on {host.spec.name} ended with status {status} ({what})", log)
+        if time.monotonic() > deadline:
+            raise BayFailed(f"{what}: not within {timeout:g} s", "\n".join(host.log("host") for host in hosts))
+        time.sleep(POLL)

@@ -1,0 +1,307 @@
+"""Kubernetes 1.20.2 in the lab: etcd, apiserver, controller-manager and scheduler on the control host; kubelet, kube-proxy
+and containerd with CNI on every node."""
+
+from __future__ import annotations
+
+import base64
+import http.client
+import json
+import ssl
+import tempfile
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from ...contract import Access, Role
+from .. import pki, plan
+from ..host import Host
+from .base import Engine, wait_until
+
+API_PORT = 6443
+CLIENTS = {  # common name → organisation, of all that talk to the API server
+    "admin": ("coebench-admin", "system:masters"),
+    "kcm": ("system:kube-controller-manager", ""),
+    "sched": ("system:kube-scheduler", ""),
+    "proxy": ("system:kube-proxy", ""),
+}
+
+# Failure detection. Stock: the defaults of 1.20. Harmonised: a dead node is known after about 10 s on every engine.
+TIMEOUTS = {
+    "stock": {
+        "kubelet nodeLeaseDurationSeconds": "40",
+        "controller-manager --node-monitor-period": "5s",
+        "controller-manager --node-monitor-grace-period": "40s",
+        "apiserver --default-unreachable-toleration-seconds": "300",
+        "apiserver --default-not-ready-toleration-seconds": "300",
+    },
+    "harmonised": {
+        "kubelet nodeLeaseDurationSeconds": "8",
+        "controller-manager --node-monitor-period": "1s",
+        "controller-manager --node-monitor-grace-period": "10s",
+        "apiserver --default-unreachable-toleration-seconds": "0",
+        "apiserver --default-not-ready-toleration-seconds": "0",
+    },
+}
+
+
+class Kubernetes(Engine):
+    title = "Kubernetes"
+    version = "1.20.2"
+    layers = ("kubernetes",)
+
+    def prepare(self, secrets: dict[str, str]) -> None:
+        if not secrets:
+            ca = pki.Authority.new("coebench-lab-k8s")
+            secrets["ca.crt"], secrets["ca.key"] = ca.cert, ca.key
+            names = ("127.0.0.1", plan.address("c1"), "10.78.0.1", "localhost", "kubernetes", "kubernetes.default")
+            secrets["apiserver.crt"], secrets["apiserver.key"] = ca.sign("kube-apiserver", names=names)
+            secrets["kubelet-client.crt"], secrets["kubelet-client.key"] = ca.sign(
+                "apiserver-kubelet-client", "system:masters"
+            )
+            secrets["sa.pub"], secrets["sa.key"] = pki.key_pair()
+            for name, (common, organisation) in CLIENTS.items():
+                secrets[f"{name}.crt"], secrets[f"{name}.key"] = ca.sign(common, organisation)
+        ca = pki.Authority(secrets["ca.crt"], secrets["ca.key"])
+        for node in self.layout.nodes:
+            if f"{node}.crt" not in secrets:
+                secrets[f"{node}.crt"], secrets[f"{node}.key"] = ca.sign(f"system:node:{node}", "system:nodes")
+        self.secrets = secrets
+
+    def routes(self, host: str) -> tuple[str, ...]:
+        return plan.pod_routes(but=host)
+
+    def _kubeconfig(self, name: str) -> str:
+        def b64(text: str) -> str:
+            return base64.b64encode(text.encode()).decode()
+
+        cluster = {
+            "server": f"https://{plan.address('c1')}:{API_PORT}",
+            "certificate-authority-data": b64(self.secrets["ca.crt"]),
+        }
+        cert, key = self.secrets[f"{name}.crt"], self.secrets[f"{name}.key"]
+        user = {"client-certificate-data": b64(cert), "client-key-data": b64(key)}
+        return json.dumps(
+            {
+                "apiVersion": "v1",
+                "kind": "Config",
+                "clusters": [{"name": "lab", "cluster": cluster}],
+                "users": [{"name": name, "user": user}],
+                "contexts": [{"name": "lab", "context": {"cluster": "lab", "user": name}}],
+                "current-context": "lab",
+            },
+            indent=1,
+        )
+
+    def files(self, host: str, role: Role) -> Mapping[str, str]:
+        etc = "/etc/kubernetes/"
+        t = TIMEOUTS[self.spec.timeouts]
+        if role is Role.CONTROL:
+            names = (
+                "ca.crt",
+                "ca.key",
+                "apiserver.crt",
+                "apiserver.key",
+                "kubelet-client.crt",
+                "kubelet-client.key",
+                "sa.pub",
+                "sa.key",
+            )
+            files = {etc + n: self.secrets[n] for n in names}
+            files |= {f"{etc}{n}.kubeconfig": self._kubeconfig(n) for n in ("kcm", "sched", "admin")}
+            files["/root/.kube/config"] = self._kubeconfig("admin")
+            return files
+        kubelet: dict[str, Any] = {
+            "apiVersion": "kubelet.config.k8s.io/v1beta1",
+            "kind": "KubeletConfiguration",
+            "cgroupDriver": "cgroupfs",
+            "failSwapOn": False,
+            "authentication": {
+                "anonymous": {"enabled": False},
+                "webhook": {"enabled": True},
+                "x509": {"clientCAFile": etc + "ca.crt"},
+            },
+            "authorization": {"mode": "Webhook"},
+            "clusterDomain": "cluster.local",
+            "resolvConf": "",
+            # the disk is the machine's, shared and perhaps nearly full: the kubelet must not evict for that
+            "evictionHard": {"memory.available": "100Mi", "nodefs.available": "1%", "imagefs.available": "1%"},
+            "imageGCHighThresholdPercent": 100,
+            "imageGCLowThresholdPercent": 99,
+            "serializeImagePulls": False,
+            # Heartbeats are leases, renewed every quarter of this. The node's status is looked at every second (stock: 10)
+            # so that a node is Ready when it is, but posted, as in stock, only when it changed or every five minutes.
+            "nodeLeaseDurationSeconds": int(t["kubelet nodeLeaseDurationSeconds"]),
+            "nodeStatusUpdateFrequency": "1s",
+            "nodeStatusReportFrequency": "5m",
+        }
+        proxy = {
+            "apiVersion": "kubeproxy.config.k8s.io/v1alpha1",
+            "kind": "KubeProxyConfiguration",
+            "mode": "iptables",
+            "hostnameOverride": host,
+            "clusterCIDR": "10.79.0.0/16",
+            "clientConnection": {"kubeconfig": etc + "proxy.kubeconfig"},
+            "conntrack": {"maxPerCore": 0},
+        }
+        bridge = {
+            "type": "bridge",
+            "bridge": "cni0",
+            "isGateway": True,
+            "ipMasq": False,
+            "hairpinMode": True,
+            "ipam": {
+                "type": "host-local",
+                "dataDir": "/run/ipam",
+                "ranges": [[{"subnet": plan.pods(host)}]],
+                "routes": [{"dst": "0.0.0.0/0"}],
+            },
+        }
+        portmap = {"type": "portmap", "capabilities": {"portMappings": True}}
+        return {
+            etc + "ca.crt": self.secrets["ca.crt"],
+            etc + "kubelet.kubeconfig": self._kubeconfig(host),
+            etc + "proxy.kubeconfig": self._kubeconfig("proxy"),
+            etc + "kubelet.yaml": json.dumps(kubelet, indent=1),
+            etc + "proxy.yaml": json.dumps(proxy, indent=1),
+            "/etc/cni/net.d/10-lab.conflist": json.dumps(
+                {"cniVersion": "0.4.0", "name": "lab", "plugins": [bridge, portmap]}, indent=1
+            ),
+            "/etc/containerd/config.toml": _CONTAINERD,
+        }
+
+    def payload(self, host: str, role: Role) -> tuple[str, ...]:
+        t = TIMEOUTS[self.spec.timeouts]
+        if role is Role.CONTROL:
+            return (
+                "/opt/coebench/guest/kubernetes-control.sh",
+                plan.address(host),
+                plan.SERVICES,
+                t["controller-manager --node-monitor-period"],
+                t["controller-manager --node-monitor-grace-period"],
+                t["apiserver --default-unreachable-toleration-seconds"],
+                t["apiserver --default-not-ready-toleration-seconds"],
+            )
+        return ("/opt/coebench/guest/kubernetes-node.sh", host, plan.address(host), plan.address("c1"))
+
+    def join(self, hosts: list[Host], new: list[Host], step: Callable[[str], None]) -> None:
+        nodes = {h.spec.name for h in new if h.spec.role is Role.NODE}
+        api = _Api(self.secrets)
+        wait_until(lambda: api.get("/readyz") == b"ok", hosts, "the API server becomes ready", 90)
+        step("api")
+
+        def ready() -> bool:
+            body = api.get("/api/v1/nodes")
+            if not body:
+                return False
+            items = json.loads(body)["items"]
+            for n in items:
+                # Tell the API which network a node's pods have, as a cloud's route controller does: a kubelet that finds
+                # it reports Ready at once, one that doesn't only with its next periodic status.
+                if n["metadata"]["name"] in nodes and not n["spec"].get("podCIDR"):
+                    api.set_pod_network(n["metadata"]["name"])
+            up = {
+                n["metadata"]["name"]
+                for n in items
+                if any(c["type"] == "Ready" and c["status"] == "True" for c in n["status"].get("conditions", []))
+                and not any(t["key"].startswith("node.kubernetes.io/") for t in n["spec"].get("taints") or [])
+            }
+            return nodes <= up
+
+        wait_until(ready, hosts, "all nodes become Ready", 120)
+        step("nodes")
+        wait_until(
+            lambda: api.get("/api/v1/namespaces/default/serviceaccounts/default") is not None,
+            hosts,
+            "the default service account exists",
+            60,
+        )
+        workers = [h for h in new if h.spec.role is Role.NODE]
+        wait_until(
+            lambda: all((h.run / "images.ok").exists() for h in workers), hosts, "images are loaded on all nodes", 120
+        )
+        wait_until(
+            lambda: all((h.run / "proxy.ok").exists() for h in workers), hosts, "kube-proxy runs on all nodes", 60
+        )
+        step("images")
+        api.close()
+
+    def leave(self, hosts: list[Host], gone: list[Host]) -> None:
+        api = _Api(self.secrets)
+        for h in gone:
+            api.delete(f"/api/v1/nodes/{h.spec.name}")
+        api.close()
+
+    def access(self, hosts: list[Host]) -> Access:
+        return Access(
+            coe="k8s",
+            url=f"https://{plan.address('c1')}:{API_PORT}",
+            kubeconfig=self._kubeconfig("admin"),
+            options={"network": "bridge CNI with routes between nodes, no encapsulation"},
+        )
+
+    def timeouts(self) -> Mapping[str, str]:
+        return TIMEOUTS[self.spec.timeouts]
+
+    def components(self) -> Mapping[str, str]:
+        return {"kubelet": "1.20.2", "etcd": "3.4 (Debian)", "containerd": "1.6 (Debian)", "runc": "1.1 (Debian)"}
+
+    def notes(self) -> tuple[str, ...]:
+        return (
+            "built from Debian's source package with upstream's tags dockerless and providerless; "
+            "one check taken out of the kubelet (a regression of 1.20.0-1.20.2 that 1.20.3 reverted)",
+            "etcd keeps its data in memory, not on a disk",
+            "no cluster DNS; kubelets look at their node's status every second, not every ten",
+        )
+
+
+class _Api:
+    """The few calls that the lab itself needs, over one kept connection."""
+
+    def __init__(self, secrets: Mapping[str, str]) -> None:
+        self.context = ssl.create_default_context(cadata=secrets["ca.crt"])
+        with tempfile.NamedTemporaryFile("w", suffix=".pem") as pem:  # load_cert_chain takes files only
+            pem.write(secrets["admin.crt"] + secrets["admin.key"])
+            pem.flush()
+            self.context.load_cert_chain(pem.name)
+        self.connection: http.client.HTTPSConnection | None = None
+
+    def _ask(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> bytes | None:
+        try:
+            if self.connection is None:
+                self.connection = http.client.HTTPSConnection(
+                    plan.address("c1"), API_PORT, timeout=5, context=self.context
+                )
+            kind = "application/merge-patch+json" if method == "PATCH" else "application/json"
+            self.connection.request(method, path, json.dumps(body) if body else None, {"Content-Type": kind})
+            answer = self.connection.getresponse()
+            data = answer.read()
+        except (OSError, http.client.HTTPException):
+            self.close()
+            return None
+        return data if answer.status in (200, 201) else None
+
+    def get(self, path: str) -> bytes | None:
+        """The body, or None if it can't be had now."""
+        return self._ask("GET", path)
+
+    def set_pod_network(self, node: str) -> None:
+        cidr = plan.pods(node)
+        self._ask("PATCH", f"/api/v1/nodes/{node}", {"spec": {"podCIDR": cidr, "podCIDRs": [cidr]}})
+
+    def delete(self, path: str) -> None:
+        self._ask("DELETE", path)
+
+    def close(self) -> None:
+        if self.connection:
+            self.connection.close()
+            self.connection = None
+
+
+_CONTAINERD = """\
+version = 2
+[plugins."io.containerd.grpc.v1.cri"]
+  sandbox_image = "docker.io/library/coebench-pause:3.2"
+  disable_apparmor = true
+  restrict_oom_score_adj = true
+  [plugins."io.containerd.grpc.v1.cri".cni]
+    bin_dir = "/usr/lib/cni"
+"""

@@ -1,0 +1,114 @@
+"""Apache Mesos 1.11.0 in the lab: a master and the lab's own Marathon-compatible scheduler on the control host, an agent on
+every node."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from ...contract import Access, Role
+from .. import cgroups, plan
+from ..host import Host
+from .base import Engine, wait_until
+
+MASTER_PORT = 5050
+API_PORT = 8080
+
+# Stock: Mesos' own defaults. Harmonised: a dead node is known after about 10 s, as on every engine.
+TIMEOUTS = {
+    "stock": {
+        "MESOS_AGENT_PING_TIMEOUT": "15secs",
+        "MESOS_MAX_AGENT_PING_TIMEOUTS": "5",
+        "MESOS_ALLOCATION_INTERVAL": "1secs",
+    },
+    "harmonised": {
+        "MESOS_AGENT_PING_TIMEOUT": "2secs",
+        "MESOS_MAX_AGENT_PING_TIMEOUTS": "5",
+        "MESOS_ALLOCATION_INTERVAL": "1secs",
+    },
+}
+
+
+class Mesos(Engine):
+    title = "Mesos"
+    version = "1.11.0"
+    layers = ("mesos",)
+
+    def files(self, host: str, role: Role) -> Mapping[str, str]:
+        # a new bay's agents need not spread their registrations over a second; nothing that is measured depends on it
+        env = {
+            **TIMEOUTS[self.spec.timeouts],
+            "MESOS_REGISTRY": "in_memory",
+            "MESOS_REGISTRATION_BACKOFF_FACTOR": "50ms",
+        }
+        if role is Role.NODE:
+            cores = self.spec.cpu or len(os.sched_getaffinity(0))
+            memory = self.spec.memory >> 20
+            env["MESOS_RESOURCES"] = f"cpus:{cores:g};mem:{memory};disk:16384;ports:[31000-32999]"
+            env["MESOS_ATTRIBUTES"] = f"name:{host}"
+            env["MESOS_HOSTNAME"] = host
+        return {"/etc/mesos/env": "".join(f"{name}='{value}'\n" for name, value in env.items())}
+
+    def payload(self, host: str, role: Role) -> tuple[str, ...]:
+        if role is Role.CONTROL:
+            return ("/opt/coebench/guest/mesos-control.sh", plan.address(host))
+        return ("/opt/coebench/guest/mesos-node.sh", host, plan.address(host), plan.address("c1"))
+
+    def join(self, hosts: list[Host], new: list[Host], step: Callable[[str], None]) -> None:
+        control = plan.address("c1")
+        wait_until(lambda: _get(control, MASTER_PORT, "/health") is not None, hosts, "the master answers", 30)
+        step("api")
+        names = {h.spec.name for h in new if h.spec.role is Role.NODE}
+
+        def ready() -> bool:
+            answer = _get(control, MASTER_PORT, "/slaves")
+            return answer is not None and names <= {s["hostname"] for s in json.loads(answer)["slaves"] if s["active"]}
+
+        wait_until(ready, hosts, "all agents are registered", 60)
+        step("nodes")
+
+        def framework() -> bool:
+            answer = _get(control, API_PORT, "/v2/info")
+            return answer is not None and bool(json.loads(answer).get("frameworkId"))
+
+        wait_until(framework, hosts, "the Marathon-compatible scheduler is registered", 30)
+        step("images")
+
+    def access(self, hosts: list[Host]) -> Access:
+        options = {"network": "host network, ports assigned by the scheduler"}
+        return Access(coe="mesos", url=f"http://{plan.address('c1')}:{API_PORT}", options=options)
+
+    def timeouts(self) -> Mapping[str, str]:
+        return TIMEOUTS[self.spec.timeouts]
+
+    def components(self) -> Mapping[str, str]:
+        return {"mesos": "1.11.0", "scheduler": "coebench's Marathon-compatible API"}
+
+    def notes(self) -> tuple[str, ...]:
+        notes = (
+            "Marathon itself can't be had: a Marathon-compatible scheduler of coebench's own stands in for it, "
+            "so these are not Marathon's times",
+            "Mesos' master and agent are the release's code, run by a process host of coebench's own; the command executor is "
+            "coebench's, TLS is off",
+        )
+        if cgroups.version() == 2:
+            notes += (
+                "this machine has cgroup v2, which Mesos 1.11 doesn't know: no CPU or memory limits, no image isolation",
+            )
+        return notes
+
+
+def _get(address: str, port: int, path: str) -> Any:
+    connection = http.client.HTTPConnection(address, port, timeout=2)
+    try:
+        connection.request("GET", path)
+        answer = connection.getresponse()
+        body = answer.read()
+        return body if answer.status == 200 else None
+    except (OSError, http.client.HTTPException):
+        return None
+    finally:
+        connection.close()

@@ -1,0 +1,18 @@
+# Payload of a node: NAME ADDRESS CONTROL_ADDRESS
+NAME=$1 IP=$2 CONTROL=$3
+cd /etc/kubernetes
+start containerd containerd
+until_true ctr version
+for image in /opt/images/*.tar; do ctr -n k8s.io images import "$image" >> /var/log/images.log 2>&1; done
+fact images
+answers() { curl -so /dev/null --cacert ca.crt "https://$CONTROL:6443/livez"; }
+until_true answers   # a kubelet that finds no API server waits longer and longer between its tries
+AWS_EC2_METADATA_DISABLED=true start kubelet kubelet --config kubelet.yaml --kubeconfig kubelet.kubeconfig \
+  --hostname-override "$NAME" --node-ip "$IP" --container-runtime remote \
+  --container-runtime-endpoint unix:///run/containerd/containerd.sock --pod-infra-container-image coebench-pause:3.2
+readyz() { [ "$(curl -s --cacert ca.crt "https://$CONTROL:6443/readyz")" = ok ]; }
+until_true readyz
+start kube-proxy kube-proxy --config proxy.yaml
+until_true curl -s http://127.0.0.1:10256/healthz
+fact proxy
+wait

@@ -1,0 +1,19 @@
+# What payloads share. Sourced by pid 1's child in every host.
+set -u
+RUN=/run/coebench
+
+# start NAME COMMAND…: run an engine's process in the background; log in /var/log/NAME.log, pid in NAME.pid, and, should it
+# end, its exit status in NAME.exit, which is how the lab learns of it
+start() {
+  local name=$1; shift
+  ( "$@" >> "/var/log/$name.log" 2>&1 & pid=$!
+    echo $pid > "$RUN/$name.pid"
+    rc=0; wait $pid || rc=$?
+    echo $rc > "$RUN/$name.exit.new"; mv "$RUN/$name.exit.new" "$RUN/$name.exit" ) &
+}
+
+# fact NAME: tell the lab that something is reached
+fact() { : > "$RUN/$1.ok"; }
+
+# until_true COMMAND…: wait until it succeeds
+until_true() { until "$@" >/dev/null 2>&1; do sleep 0.02; done; }

@@ -1,0 +1,209 @@
+"""A lab host: a root file system of its own, namespaces, a cgroup, and a pid 1 whose end is the host's end."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import re
+import subprocess
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+import msgspec
+
+from ..contract import BayFailed, Role
+from . import cgroups, paths
+from .cache import remove
+from .process import Process
+
+
+class HostSpec(msgspec.Struct, frozen=True, kw_only=True):
+    """What makes a host. `layers`: lower layers, uppermost first, the Debian tree last. `files`: path → text, put into its
+    file system before it starts. `payload`: a script of `guest/` with its arguments, run as pid 1's child."""
+
+    bay: str
+    name: str
+    role: Role
+    address: str
+    bits: int
+    gateway: str
+    layers: tuple[str, ...]
+    images: str
+    payload: tuple[str, ...]
+    routes: tuple[str, ...] = ()
+    neighbours: tuple[tuple[str, str], ...] = ()
+    files: Mapping[str, str] = {}
+    cpu: float = 0.0
+    memory: int = 0
+
+
+class Host(msgspec.Struct, kw_only=True):
+    """A host that was started. `outer` is the process that holds pid 1; it ends when pid 1 does."""
+
+    spec: HostSpec
+    outer: Process | None = None
+    pid1: Process | None = None
+
+    @property
+    def folder(self) -> Path:
+        return paths.state() / "bays" / self.spec.bay / "hosts" / self.spec.name
+
+    @property
+    def cgroup(self) -> str:
+        return f"{self.spec.bay}/{self.spec.name}"
+
+    @property
+    def alive(self) -> bool:
+        return bool(self.pid1 and self.pid1.alive)
+
+    @property
+    def root(self) -> Path:
+        """The host's file system as its processes see it, from outside. Raises BayFailed if it is down."""
+        if not self.pid1 or not self.pid1.alive:
+            raise BayFailed(f"host {self.spec.name} of {self.spec.bay} is down", self.log("host"))
+        return Path(f"/proc/{self.pid1.pid}/root")
+
+    @property
+    def run(self) -> Path:
+        """/run/coebench of the host."""
+        return self.root / "run/coebench"
+
+    def start(self, switch: Process) -> None:
+        """Start it; returns once it stands and its payload begins. Raises BayFailed with what its making said."""
+        s, d = self.spec, self.folder
+        if d.exists():
+            remove(d / "work")
+        for sub in ("upper/etc", "work", "root", "data"):
+            (d / sub).mkdir(parents=True, exist_ok=True)
+        for path, text in s.files.items():
+            target = d / "upper" / path.lstrip("/")
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_text(text)
+        (d / "routes").write_text("".join(f"route add {r}\n" for r in s.routes))
+        (d / "hosts").write_text("".join(f"{address} {name}\n" for name, address in s.neighbours))
+        if s.memory:
+            (d / "meminfo").write_text(meminfo(s.memory))
+        for link, target_path in (("guest", paths.guest()), ("images", Path(s.images))):
+            with contextlib.suppress(FileExistsError):
+                (d / link).symlink_to(target_path)
+        joins = cgroups.create(self.cgroup, s.cpu, s.memory)
+        argv = [str(d), s.name, f"{s.address}/{s.bits}", s.gateway, s.layers[-1], ":".join(s.layers), *s.payload]
+        net = os.open(f"/proc/{switch.pid}/ns/net", os.O_RDONLY)
+        try:
+            self.outer = spawn(paths.guest() / "guest/init.sh", argv, joins, d / "out", {9: net}, whole=True)
+        finally:
+            os.close(net)
+        self.pid1 = self.outer.child()
+        if self.pid1 is None:
+            raise BayFailed(f"host {s.name} of {s.bay} ended at once", (d / "out").read_text(errors="replace"))
+
+    def exec(self, command: list[str], timeout: float = 30.0, check: bool = True) -> str:
+        """Run a command in the host and return its output. Raises BayFailed if it fails and `check`."""
+        if not self.pid1:
+            raise BayFailed(f"host {self.spec.name} is not up")
+        p = subprocess.run(self.enter(command), capture_output=True, text=True, errors="replace", timeout=timeout)
+        if check and p.returncode:
+            raise BayFailed(f"{self.spec.name}: '{' '.join(command[:4])}' failed", (p.stderr or p.stdout)[-2000:])
+        return p.stdout
+
+    def enter(self, command: list[str]) -> list[str]:
+        """The command line that runs a command inside, in the host's own cgroup."""
+        if not self.pid1:
+            raise BayFailed(f"host {self.spec.name} is not up")
+        joins = " ".join(str(f / "init" / "cgroup.procs") for f in cgroups.folders(self.cgroup))
+        script = (
+            f'for f in {joins}; do echo $$ > $f; done; exec nsenter -t {self.pid1.pid} -m -u -i -n -p -C -r -w "$@"'
+        )
+        path = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+        return ["sh", "-c", script, "sh", "/usr/bin/env", "-i", path, "HOME=/root", "TERM=xterm", *command]
+
+    def log(self, name: str, lines: int = 20) -> str:
+        """The last lines of a log; works on a dead host."""
+        file = self.folder / "upper/var/log" / f"{name}.log"
+        try:
+            return "\n".join(file.read_text(errors="replace").splitlines()[-lines:])
+        except OSError:
+            return ""
+
+    def dead_engines(self) -> dict[str, int]:
+        """Engine processes that have ended, with their exit status."""
+        if not self.alive:
+            return {"host": -1}
+        return {f.name[:-5]: int(f.read_text() or -1) for f in self.run.glob("*.exit")}
+
+    def stop(self) -> None:
+        """Power off: pid 1 dies and the kernel ends all the rest. Its folder stays."""
+        for p in (self.pid1, self.outer):
+            if p:
+                p.kill()
+        for p in (self.pid1, self.outer):
+            if p and not p.wait(10):
+                raise BayFailed(f"host {self.spec.name}: process {p.pid} does not end")
+
+    def erase(self) -> None:
+        """Remove what a stopped host leaves: cgroup and folder."""
+        cgroups.remove(self.cgroup)
+        remove(self.folder)
+
+
+def spawn(
+    script: Path, argv: list[str], joins: list[Path], log: Path, fds: Mapping[int, int], *, whole: bool, stdin: str = ""
+) -> Process:
+    """Start a guest script in new namespaces, detached from us, in the cgroups named, and wait for its "ok" on fd 8.
+
+    `whole`: pid 1 of a host, with all six namespaces; else network and mounts only. `fds` maps the script's descriptor
+    numbers to ours. Raises BayFailed with what it wrote.
+    """
+    spaces = ["--net", "--mount"]
+    if whole:
+        spaces += ["--pid", "--uts", "--ipc", "--cgroup", "--fork", "--kill-child=SIGKILL"]
+    ok_read, ok_write = os.pipe()
+    high = {there: fcntl.fcntl(here, fcntl.F_DUPFD, 100) for there, here in {**fds, 8: ok_write}.items()}
+    os.close(ok_write)
+    moves = " ".join(f"{there}<&{here} {here}<&-" for there, here in high.items())
+    join = "".join(f"echo $$ > {f}; " for f in joins)
+    line = f'{join}exec {moves}; exec unshare {" ".join(spaces)} bash {script} "$@"'
+    try:
+        with open(log, "ab") as out, tempfile.TemporaryFile() as given:
+            given.write(stdin.encode())
+            given.seek(0)
+            p = subprocess.Popen(
+                ["bash", "-ec", line, "coebench-lab", *argv],
+                stdin=given,
+                stdout=out,
+                stderr=out,
+                pass_fds=list(high.values()),
+                start_new_session=True,
+            )
+    finally:
+        for fd in high.values():
+            os.close(fd)
+    try:
+        ok = os.read(ok_read, 3)
+    finally:
+        os.close(ok_read)
+    if not ok:
+        p.kill()
+        p.wait()
+        raise BayFailed(f"{script.stem}: could not be made", log.read_text(errors="replace")[-2000:])
+    process = Process.of(p.pid)
+    p.returncode = 0  # it outlives us by design: subprocess shall neither warn of it nor reap it
+    return process
+
+
+def meminfo(memory: int) -> str:
+    """/proc/meminfo of a machine with so many bytes, all but a tenth of them free."""
+    text = Path("/proc/meminfo").read_text()
+    total = memory >> 10
+    values = {
+        "MemTotal": total,
+        "MemFree": total * 9 // 10,
+        "MemAvailable": total * 9 // 10,
+        "SwapTotal": 0,
+        "SwapFree": 0,
+    }
+    for name, value in values.items():
+        text = re.sub(rf"^{name}:.*$", f"{name}:{value:>15} kB", text, flags=re.M)
+    return text

@@ -1,0 +1,179 @@
+"""What the lab needs on disk, built once from Debian's packages and PyPI into the user's cache."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+import shutil
+import time
+from collections.abc import Iterable
+from pathlib import Path
+
+from stevedore import ExtensionManager
+
+from ..contract import BadInput, Workload
+from . import cgroups, images, paths, trees
+from .cache import Artefact, Say, key
+from .engines import engine
+
+KUBERNETES = "1.20.5+really1.20.2-1.1+deb12u1"
+RECIPES = Path(__file__).parent / "recipes"
+DISK_NEEDED = 6 << 30  # bytes, while building; 2.5 GB stay
+
+
+def kubernetes() -> Artefact:
+    """usr/local/bin with the Kubernetes programs, and the pause image's program in usr/local/lib."""
+    recipe = [RECIPES / "kubernetes.sh", RECIPES / "kubelet.patch"]
+
+    def build(work: Path, out: Path, say: Say) -> None:
+        tree = trees.build_tree().ensure(say)
+        if not list(work.glob("kubernetes_*.dsc")):
+            say("fetching Kubernetes' source package")
+            trees.download_source("kubernetes", KUBERNETES, work)
+        for file in recipe:
+            shutil.copy(file, work)
+
+        def told(step: str) -> None:
+            say(f"building {step} (Kubernetes: about 4 minutes on two cores in all)")
+
+        trees.in_tree(tree, work, ["bash", "/build/kubernetes.sh"], work / "build.log", told)
+        (out / "usr/local/bin").mkdir(parents=True)
+        (out / "usr/local/lib/coebench").mkdir(parents=True)
+        for name in ("kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubelet", "kube-proxy"):
+            shutil.move(work / "bin" / name, out / "usr/local/bin" / name)
+        shutil.move(work / "bin/pause", out / "usr/local/lib/coebench/pause")
+
+    return Artefact("kubernetes", key(KUBERNETES, *(f.read_bytes() for f in recipe)), build)
+
+
+def mesos() -> Artefact:
+    """opt/mesos."""
+    folder = Path(__file__).parent / "mesos"
+    sources = sorted(p for p in folder.iterdir() if p.is_file() and p.suffix != ".pyc" and p.name != "fetch.py")
+
+    def build(work: Path, out: Path, say: Say) -> None:
+        from .mesos import fetch
+
+        tree = trees.build_tree().ensure(say)
+        say("fetching Apache Mesos")
+        try:
+            fetch.fetch(work)
+        except fetch.FetchError as e:
+            raise BadInput(str(e)) from e
+        say("building Mesos' process host")
+        (work / "recipe").mkdir(exist_ok=True)
+        for file in sources:
+            shutil.copy(file, work / "recipe")
+        trees.in_tree(tree, work, ["bash", "/build/recipe/build.sh", "/build", "/build/out"], work / "build.log", say)
+        shutil.copytree(work / "out", out, symlinks=True, dirs_exist_ok=True)
+
+    return Artefact("mesos", key(*(f.read_bytes() for f in sources)), build)
+
+
+LAYERS = {"kubernetes": kubernetes, "mesos": mesos}
+
+
+def pause() -> Artefact:
+    """The image that holds a pod's namespaces."""
+    kube = kubernetes()
+
+    def build(work: Path, out: Path, say: Say) -> None:
+        root = work / "root"
+        shutil.rmtree(root, ignore_errors=True)
+        root.mkdir()
+        shutil.copy(kube.ensure(say) / "usr/local/lib/coebench/pause", root / "pause")
+        config = {"Entrypoint": ["/pause"], "User": "65535:65535"}
+        (out / f"{images.PAUSE}.tar").write_bytes(images.archive(images.layer_of(root), images.PAUSE, config))
+
+    return Artefact("image-pause", key(kube.key, images.PAUSE), build)
+
+
+def workloads() -> dict[str, Workload]:
+    """All workloads that are installed, by name."""
+    found = ExtensionManager("coebench.workloads")
+    return {e.name: e.plugin for e in found}
+
+
+def image_folder(coe: str, say: Say) -> Path:
+    """A folder with the archives of all workloads' images, as hosts of a COE's bay see it at /opt/images."""
+    parts = [images.artefact(w, trees.host_tree(), trees.build_tree()) for _, w in sorted(workloads().items())]
+    if coe == "k8s":
+        parts.append(pause())
+
+    def build(work: Path, out: Path, say: Say) -> None:
+        for part in parts:
+            for archive in part.ensure(say).glob("*.tar"):
+                os.link(archive, out / archive.name)
+
+    return Artefact(f"images-{coe}", key(*(p.key for p in parts)), build).ensure(say)
+
+
+def layers(coe: str, say: Say) -> tuple[Path, ...]:
+    """The lower layers of a COE's hosts, uppermost first."""
+    return (*(LAYERS[name]().ensure(say) for name in engine(coe).layers), trees.host_tree().ensure(say))
+
+
+def install(coes: Iterable[str], say: Say) -> float:
+    """Build all that bays of these COEs need. Returns the seconds it took. Raises BadInput naming what is missing."""
+    begun = time.monotonic()
+    check_machine()
+    paths.cache().mkdir(parents=True, exist_ok=True)
+    for coe in coes:
+        layers(coe, say)
+        image_folder(coe, say)
+    return time.monotonic() - begun
+
+
+def installed(coe: str) -> bool:
+    """Whether nothing would have to be built for a bay of this COE."""
+    parts = [trees.host_tree(), *(LAYERS[name]() for name in engine(coe).layers)]
+    parts += [images.artefact(w, trees.host_tree(), trees.build_tree()) for w in workloads().values()]
+    return all(p.ready for p in parts)
+
+
+def check_machine() -> None:
+    """Raise BadInput, in one line, if the lab can't be on this machine."""
+    if os.geteuid() != 0:
+        raise BadInput(
+            "the lab makes namespaces, mounts and cgroups: run it as root (sudo), or use --provisioner existing"
+        )
+    release = dict(line.split("=", 1) for line in _os_release() if "=" in line)
+    ident, version = release.get("ID", "?").strip('"'), release.get("VERSION_ID", "?").strip('"')
+    if (ident, version) != ("debian", "12") or platform.machine() != "x86_64":
+        raise BadInput(
+            f"the lab is built from Debian 12's packages for x86-64; this is {ident} {version} on {platform.machine()}: "
+            "use a Debian 12 machine, or --provisioner existing with clusters of your own"
+        )
+    for tool in ("apt-get", "dpkg-deb", "perl", "unshare", "nsenter", "bash"):
+        if not shutil.which(tool):
+            raise BadInput(f"{tool} is not on this machine: the lab needs it (Debian's essential packages and perl)")
+    if not cgroups.hierarchies():
+        raise BadInput("no cgroup hierarchy is mounted at /sys/fs/cgroup: the lab needs version 1 or 2")
+    free = shutil.disk_usage(_existing(paths.cache())).free
+    if free < DISK_NEEDED and not all(LAYERS[n]().ready for n in LAYERS):
+        raise BadInput(
+            f"{paths.cache()} has {free >> 20} MiB free, building takes {DISK_NEEDED >> 20}: set COEBENCH_CACHE elsewhere"
+        )
+
+
+def _existing(path: Path) -> Path:
+    while not path.exists():
+        path = path.parent
+    return path
+
+
+def _os_release() -> list[str]:
+    try:
+        return Path("/etc/os-release").read_text().splitlines()
+    except OSError:
+        return []
+
+
+def digest(file: Path) -> str:
+    """SHA-256 of a file, in hexadecimal."""
+    h = hashlib.sha256()
+    with open(file, "rb") as f:
+        while block := f.read(1 << 20):
+            h.update(block)
+    return h.hexdigest()

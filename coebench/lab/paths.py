@@ -1,0 +1,23 @@
+"""Where the lab keeps what it builds (cache) and what is running (state)."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import platformdirs
+
+
+def cache() -> Path:
+    """Built once, safe to delete when no bay is up: COEBENCH_CACHE or the user's cache folder."""
+    return Path(os.environ.get("COEBENCH_CACHE") or platformdirs.user_cache_path("coebench")) / "lab"
+
+
+def state() -> Path:
+    """What is up now, and the lock: COEBENCH_STATE or the user's state folder. Hosts' writable layers are here."""
+    return Path(os.environ.get("COEBENCH_STATE") or platformdirs.user_state_path("coebench")) / "lab"
+
+
+def guest() -> Path:
+    """This package's folder, which every host sees, read-only, at /opt/coebench: payloads are in its `guest/`."""
+    return Path(__file__).parent
