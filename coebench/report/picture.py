@@ -12,14 +12,18 @@ from ..results.model import Result
 from .table import table
 from .terminal import TerminalReporter
 
+
+def _rgb(code: str) -> tuple[int, int, int]:
+    red, green, blue = bytes.fromhex(code)
+    return red, green, blue
+
+
 # Text that passes WCAG AA on this ground, dim text too.
 _THEME = TerminalTheme(
-    (22, 27, 34),
-    (214, 222, 230),
-    [(22, 27, 34), (255, 123, 114), (86, 211, 100), (227, 179, 65)]
-    + [(121, 192, 255), (210, 168, 255), (86, 212, 221), (214, 222, 230)],
-    [(110, 118, 129), (255, 161, 152), (126, 231, 135), (242, 204, 96)]
-    + [(165, 214, 255), (226, 197, 255), (118, 227, 234), (255, 255, 255)],
+    background=(22, 27, 34),
+    foreground=(214, 222, 230),
+    normal=[_rgb(c) for c in ("161b22", "ff7b72", "56d364", "e3b341", "79c0ff", "d2a8ff", "56d4dd", "d6dee6")],
+    bright=[_rgb(c) for c in ("6e7681", "ffa198", "7ee787", "f2cc60", "a5d6ff", "e2c5ff", "76e3ea", "ffffff")],
 )
 
 

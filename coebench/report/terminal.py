@@ -95,22 +95,23 @@ class _Setter:
             head.append_text(self.text(f"  {section.setting}", "dim"))
         yield head
         shown = [c for c in columns if any(c.subject in row.cells for row in section.rows)]
-        for page in self.pages(section, shown):
-            yield self.grid(section, page)
+        tight = len(list(self.pages(section, shown, GAP))) > 1 and len(list(self.pages(section, shown, 1))) == 1
+        gap = 1 if tight else GAP
+        for page in self.pages(section, shown, gap):
+            yield self.grid(section, page, gap)
         for sentence in section.sentences:
             yield Padding.indent(self.text(sentence), 2)
         yield Text()
 
-    def pages(self, section: Section, columns: Sequence[Column]) -> Iterator[list[Column]]:
+    def pages(self, section: Section, columns: Sequence[Column], gap: int) -> Iterator[list[Column]]:
         """As many columns at once as leave the labels room; at least one."""
-        everything = self.width - LABEL_LEAST + GAP  # the last one needs no gap behind it
         page: list[Column] = []
-        room = everything
+        room = self.width - LABEL_LEAST
         for column in columns:
-            need = GAP + max((line.cell_len for line in self.column(section, column)), default=0)
+            need = gap + max((line.cell_len for line in self.column(section, column)), default=0)
             if page and need > room:
                 yield page
-                page, room = [], everything
+                page, room = [], self.width - LABEL_LEAST
             page.append(column)
             room -= need
         if page:
@@ -146,8 +147,8 @@ class _Setter:
             text.append_text(self.text(f"\n{cell.trouble}" if cell.figure else cell.trouble, "red"))
         return text
 
-    def grid(self, section: Section, columns: Sequence[Column]) -> Grid:
-        grid = Grid(box=box.SIMPLE_HEAD, padding=(0, GAP, 0, 0), pad_edge=False, show_edge=False, expand=False)
+    def grid(self, section: Section, columns: Sequence[Column], gap: int) -> Grid:
+        grid = Grid(box=box.SIMPLE_HEAD, padding=(0, gap, 0, 0), pad_edge=False, show_edge=False, expand=False)
         if self.ascii:
             grid.box = box.ASCII2
         grid.add_column(Text(""), min_width=min(LABEL_LEAST, self.width // 2), overflow="fold")
