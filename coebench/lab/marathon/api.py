@@ -220,8 +220,8 @@ class Api:
         if "taskStats" in embed:
             sets = {
                 "startedAfterLastScaling": [i for i in instances if i.version >= app.scaling_at],
-                "withLatestConfig": [i for i in instances if i.version >= app.config_at],
-                "withOutdatedConfig": [i for i in instances if i.version < app.config_at],
+                "withLatestConfig": [i for i in instances if i.config == app.config_at],
+                "withOutdatedConfig": [i for i in instances if i.config != app.config_at],
                 "totalSummary": instances,
             }
             shown["taskStats"] = {name: inst.statistics(found) for name, found in sets.items() if found}

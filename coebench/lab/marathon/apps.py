@@ -99,7 +99,7 @@ class App:
     spec: Json
     version: str
     config_at: str
-    """The version in which anything but the number of instances was changed last: older tasks are outdated."""
+    """The version in which anything but the number of instances was changed last: other tasks are outdated."""
     scaling_at: str = field(default="")
 
     @property
@@ -144,9 +144,8 @@ class App:
 
     def differs_in_config(self, other: App) -> bool:
         """Whether instances of ``other`` would have to be replaced by this one's."""
-        ignored = ("instances", "killSelection", "upgradeStrategy", "dependencies", "labels")
-        mine, its = ({k: v for k, v in s.items() if k not in ignored} for s in (self.spec, other.spec))
-        return mine != its or self.spec["labels"] != other.spec["labels"]
+        mine, its = ({k: v for k, v in app.spec.items() if k != "instances"} for app in (self, other))
+        return mine != its
 
 
 def app_id(text: str) -> str:

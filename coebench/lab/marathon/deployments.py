@@ -191,8 +191,8 @@ def limits(app: App, present: int) -> tuple[int, int]:
 
 def _replace(app: App, instances: list[Instance]) -> Decision:
     """Rolling update: new ones up to the most, then old ones down to the least, as often as it takes."""
-    old = [i for i in instances if i.version < app.config_at]
-    new = [i for i in instances if i.version >= app.config_at]
+    old = [i for i in instances if i.config != app.config_at]
+    new = [i for i in instances if i.config == app.config_at]
     active_old = sorted((i for i in old if i.active), key=lambda i: _worth(app, i))
     active_new = [i for i in new if i.active]
     least, most = limits(app, len(active_old) + len(active_new))

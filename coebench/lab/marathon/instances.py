@@ -62,6 +62,8 @@ class Instance:
     id: str
     app_id: str
     version: str
+    config: str
+    """The version in which its app's configuration came to be: App.config_at when it was started."""
     agent_id: str
     host: str
     attributes: dict[str, str]

@@ -129,7 +129,7 @@ def place(
     agents = list(agents)
     there = Counter(sibling.agent_id for sibling in siblings)
     # constraints look at instances of the same configuration only: an update may stand beside what it replaces
-    same = [s.attributes for s in siblings if s.version >= app.config_at and s.active]
+    same = [s.attributes for s in siblings if s.config == app.config_at and s.active]
     placed: list[Instance] = []
     refused: dict[str, str] = {}
     while len(placed) < count:
@@ -187,6 +187,7 @@ def _start(app: App, offer: Offer) -> Instance:
         new_task_id(app.id),
         app.id,
         app.version,
+        app.config_at,
         offer.agent_id,
         offer.host,
         offer.attributes,

@@ -154,15 +154,11 @@ class Scheduler:
             return None
         back: dict[str, App | None] = {}
         for app_id, kept in deployment.original.items():
-            if kept is None:
+            if kept is not None:
+                back[app_id] = App(**kept)  # in its old version: what runs of that need not be replaced
+            elif app_id in self.apps:
                 back[app_id] = None
-            else:
-                version = self.next_version(app_id)
-                old = App(**kept)
-                now = self.apps.get(app_id)
-                changed = now is None or old.differs_in_config(now)
-                back[app_id] = App(old.spec, version, version if changed else now.config_at, version)  # type: ignore[union-attr]
-        return self.change({k: v for k, v in back.items() if v or k in self.apps}, force=True)
+        return self.change(back, force=True)
 
     def kill(self, victims: Iterable[Instance], wipe: bool = False) -> None:
         """Kill instances; replacements start as the apps ask for them."""
@@ -419,7 +415,6 @@ class Scheduler:
     def disconnected(self) -> None:
         log.warning("disconnected from %s", self.mesos.master)
         self._outbox.clear()
-        self.bus.publish("scheduler_disconnected_event")
 
     def handle(self, event: Json) -> None:
         kind = event["type"]
@@ -438,8 +433,6 @@ class Scheduler:
         before, self._framework_id = self._framework_id, subscribed["framework_id"]["value"]
         log.info("%s with %s as %s", "again" if before else "subscribed", self.mesos.master, self._framework_id)
         self.store.put("meta", "framework_id", self._framework_id)
-        event = "scheduler_reregistered_event" if before else "scheduler_registered_event"
-        self.bus.publish(event, frameworkId=self._framework_id, master=self.mesos.master)
         self._suppressed = False
         for siblings in self.instances.values():
             for instance in siblings.values():
@@ -581,7 +574,7 @@ class Scheduler:
         self._forget(instance)
         self._short_of_offers = True  # what it had is free now
         if state in inst.FAULTY and not instance.killing and app is not None:
-            if instance.version >= app.config_at:
+            if instance.config == app.config_at:
                 self._backoff.setdefault(app.id, Backoff()).failed(app)
             self.failures[instance.app_id] = {
                 "appId": instance.app_id,
