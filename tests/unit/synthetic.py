@@ -227,9 +227,12 @@ class Synthetic:
         hook.run_started(run=self.run, folder=str(self.path), manifest=self.manifest())
         last = None
         for t in self.order():
-            if last != (t.block, t.subject):
+            if last is None or last.bay != t.bay:
+                if last:
+                    self.observe("bay.deleting", last.bay)
+                    self.observe("bay.deleted", last.bay, 0.6)
                 self.bay(t)
-            last = (t.block, t.subject)
+            last = t
             hook.trial_started(trial=t)
             outcome = self.facts(t)
             if stop_after is not None and t.position >= stop_after:
