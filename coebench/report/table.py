@@ -250,7 +250,7 @@ def _legend(result: Result) -> tuple[str, ...]:
         said = ", ".join(f"{100 * level:.0f} % with {n} trials" for n, level in levels)
         lines.append(f"Median (its interval: {said}).")
     if any(m.best for m in result.metrics):
-        lines.append("✓ better than every other column, distinguishably (95 % for the row as a whole).")
+        lines.append("✓ better than every other measured column, distinguishably (95 % for the row as a whole).")
     if any(m.claim_of for m in result.metrics):
         lines.append("Indented beneath a figure: the engine's own account of it.")
     if any(v.censored for v in values):

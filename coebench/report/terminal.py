@@ -148,7 +148,8 @@ class _Setter:
         return text
 
     def grid(self, section: Section, columns: Sequence[Column], gap: int) -> Grid:
-        grid = Grid(box=box.SIMPLE_HEAD, padding=(0, gap, 0, 0), pad_edge=False, show_edge=False, expand=False)
+        # The box puts one character between columns; the padding makes up the rest of the gap.
+        grid = Grid(box=box.SIMPLE_HEAD, padding=(0, gap - 1, 0, 0), pad_edge=False, show_edge=False, expand=False)
         if self.ascii:
             grid.box = box.ASCII2
         grid.add_column(Text(""), min_width=min(LABEL_LEAST, self.width // 2), overflow="fold")

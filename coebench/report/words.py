@@ -45,7 +45,8 @@ def decimals(value: float) -> int:
     """Places after the point that show three significant digits, none for 100 and more."""
     if not value or not math.isfinite(value):
         return 0
-    return min(6, max(0, 2 - math.floor(math.log10(abs(value)) + 1e-12)))
+    exponent = int(f"{value:.2e}".partition("e")[2])  # of the rounded value: 9.999 is 10.0, not 10.00
+    return min(6, max(0, 2 - exponent))
 
 
 def number(value: float, places: int | None = None) -> str:

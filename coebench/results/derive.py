@@ -183,8 +183,8 @@ def _bay(known: BayResult | None, bay: Mapping[str, Any], engine: Mapping[str, A
             HostFacts(
                 name=str(h.get("name", "")),
                 role=str(h.get("role", "")),
-                cpu=float(spec.get("cpu") or 0),
-                memory=int(spec.get("memory") or 0),
+                cpu=_float(spec.get("cpu")) or 0.0,
+                memory=_int(spec.get("memory")),
             )
             for h in hosts
         ),
@@ -445,7 +445,7 @@ def _int(value: Any) -> int:
 
 
 def _float(value: Any) -> float | None:
-    return float(value) if isinstance(value, (int, float)) else None
+    return float(value) if isinstance(value, (int, float)) and abs(value) < 1e300 else None
 
 
 def _time(value: Any) -> float | None:
@@ -459,5 +459,8 @@ def _time(value: Any) -> float | None:
 
 
 def _iso(at: float) -> str:
-    moment = datetime.datetime.fromtimestamp(at, datetime.UTC)
+    try:
+        moment = datetime.datetime.fromtimestamp(at, datetime.UTC)
+    except (ValueError, OverflowError, OSError):
+        return ""
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")

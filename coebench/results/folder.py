@@ -67,9 +67,9 @@ def create(base: Path | str, run: str) -> Path:
         path.mkdir()
         (path / LOGS).mkdir()
         (path / HISTOGRAMS).mkdir()
-    except FileExistsError:
-        raise BadInput(f"{path} is there already: a run is never written over; give another name") from None
     except OSError as e:
+        if isinstance(e, FileExistsError) and path.parent.is_dir():
+            raise BadInput(f"{path} is there already: a run is never written over; give another name") from None
         raise BadInput(f"can't make the run folder {path}: {e.strerror}") from None
     return path
 

@@ -202,6 +202,11 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     trials: tuple[TrialResult, ...] = ()
     warnings: tuple[str, ...] = ()
 
+    @property
+    def measured(self) -> bool:
+        """Whether every planned trial came to its end: what exit code 0 says. What a COE can't do was not planned."""
+        return self.run.complete and all(t.status in ("ok", "skipped") for t in self.trials)
+
 
 def encode(result: Result) -> bytes:
     """The result as JSON, indented, with a newline at its end: byte-identical for equal results."""

@@ -138,7 +138,7 @@ def _resamples(n: int, resamples: int, seed: int, stream: int) -> NDArray[np.uin
 
     Shared between metrics, which changes the distribution of none of them.
     """
-    drawn = np.random.default_rng((seed, n, stream)).integers(0, n, (resamples, n))
+    drawn = np.random.default_rng((abs(seed), n, stream)).integers(0, n, (resamples, n))
     times = np.zeros((n, resamples), dtype=np.uint16)
     np.add.at(times, (drawn.T, np.arange(resamples)), 1)
     return times
