@@ -239,3 +239,33 @@ def identity(instance: str = "one", version: str = "v1", extra: str = "") -> byt
         f"X-Coebench-Instance: {instance}\r\nx-coebench-version: {version}\r\n"
         f"X-COEBENCH-STARTED: 1700000000\r\n{extra}\r\nok"
     ).encode()
+
+
+def run_json(binary: Path, *arguments: str, timeout: float = 30) -> Event:
+    """`coeload run … --json`, which must succeed."""
+    ended = subprocess.run(
+        [str(binary), "run", *arguments, "--json"], capture_output=True, text=True, timeout=timeout, check=False
+    )
+    assert ended.returncode == 0, ended.stderr
+    event: Event = json.loads(ended.stdout)
+    return event
+
+
+class NullServer:
+    """A running `coeload null`."""
+
+    def __init__(self, binary: Path, port: int = 0) -> None:
+        self.process = subprocess.Popen([str(binary), "null", "--port", str(port)], stdout=subprocess.PIPE, text=True)
+        assert self.process.stdout is not None
+        self.port = int(self.process.stdout.readline().rsplit(" ", 1)[1])
+        self.url = f"http://127.0.0.1:{self.port}/"
+        self.target = f"127.0.0.1:{self.port}"
+
+    def __enter__(self) -> NullServer:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.process.kill()
+        self.process.wait()
+        if self.process.stdout is not None:
+            self.process.stdout.close()

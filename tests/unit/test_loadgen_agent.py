@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -12,13 +14,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hdrh.histogram import HdrHistogram
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "loadgen"))
 
 from loadgen_harness import (
     Agent,
     Control,
+    Event,
     NoCompiler,
+    NullServer,
     Server,
     answering,
     argv,
@@ -26,6 +31,7 @@ from loadgen_harness import (
     free_port,
     identity,
     requests_of,
+    run_json,
 )
 
 MS = 1_000_000
@@ -344,3 +350,459 @@ def test_sigterm_tells_every_job_its_end(binary: Path) -> None:
         with pytest.raises(EOFError):
             control.next()
     assert agent.end() == 0
+
+
+# ---- loads ----
+
+
+@pytest.fixture(scope="module")
+def null(binary: Path) -> Iterator[NullServer]:
+    with NullServer(binary) as server:
+        yield server
+
+
+def histogram(encoded: str) -> HdrHistogram:
+    decoded = HdrHistogram.decode(encoded)
+    assert decoded is not None
+    return decoded
+
+
+def reconcile(done: Event) -> None:
+    """The sums that must hold whatever happened."""
+    for part in (done, done["warmup"]):
+        errors = sum(part["errors"].values())
+        assert part["planned"] == part["sent"] + part["unsent"]
+        assert part["sent"] == part["ok"] + errors + part["in_flight"]
+        assert histogram(part["raw"]).total_count == part["ok"]
+        assert histogram(part["latency"]).total_count == part["ok"]
+    targets = done["targets"].values()
+    assert sum(target["sent"] for target in targets) == done["sent"]
+    assert sum(target["ok"] for target in targets) == done["ok"]
+    assert sum(target["in_flight"] for target in targets) == done["in_flight"]
+    assert sum(histogram(target["latency"]).total_count for target in targets) == done["ok"]
+
+
+def reconcile_seconds(seconds: list[Event], done: Event) -> None:
+    assert [second["seq"] for second in seconds] == list(range(done["seconds"]))
+    for key in ("planned", "sent", "ok", "unsent", "bytes"):
+        assert sum(second[key] for second in seconds) == done[key] + done["warmup"][key], key
+    counted = sum(histogram(second["raw"]).total_count for second in seconds)
+    assert counted == done["ok"] + done["warmup"]["ok"]
+
+
+@pytest.mark.parametrize(
+    ("options", "planned"),
+    [
+        (["--rate", "2000"], 1000),
+        (["--rate", "333", "--threads", "3", "--connections", "7"], 167),
+        (["--rate", "100", "--arrivals", "ramp", "--rate-to", "3900"], 1000),
+        (["--stages", "1000:200ms,3000:100ms,500:200ms", "--duration=x"], None),
+    ],
+)
+def test_open_loads_send_exactly_what_was_planned(
+    binary: Path, null: NullServer, options: list[str], planned: int | None
+) -> None:
+    if planned is None:
+        done = run_json(binary, null.url, *options[:-1])
+        planned = 600
+    else:
+        done = run_json(binary, null.url, "--duration", "500ms", *options)
+    reconcile(done)
+    assert done["planned"] == done["ok"] == planned
+    assert done["errors"] == {}
+    assert done["offered_rps"] == pytest.approx(planned / 0.5)
+    # nothing of it may come late by more than the machine's own hiccups
+    assert done["send_lag_ms"]["p50"] < 5
+
+
+def test_poisson_arrivals_are_random_and_repeatable(binary: Path, null: NullServer) -> None:
+    poisson = ["--rate", "4000", "--arrivals", "poisson", "--duration", "500ms", "--threads", "2"]
+    first, again, other = (run_json(binary, null.url, *poisson, "--seed", seed) for seed in ("1", "1", "2"))
+    for done in (first, again, other):
+        reconcile(done)
+        assert abs(done["planned"] - 2000) < 6 * 2000**0.5
+    assert first["planned"] == again["planned"] != other["planned"]
+
+
+def test_the_agent_streams_seconds_that_add_up(control: Control, null: NullServer) -> None:
+    control.send(
+        "load",
+        id="L",
+        targets=null.target,
+        rate=3000,
+        connections=8,
+        threads=2,
+        warmup="500ms",
+        duration="1500ms",
+        expect_version="0.1.0",
+    )
+    done, before = control.until("done", id="L")
+    assert [event["event"] for event in before[:2]] == ["accepted", "started"]
+    seconds = [event for event in before if event["event"] == "second"]
+    assert [second["phase"] for second in seconds[:3]] == ["warmup", "measured", "measured"]
+    assert [second["planned"] for second in seconds[:3]] == [1500, 3000, 1500]
+    reconcile(done)
+    reconcile_seconds(seconds, done)
+    assert (done["planned"], done["warmup"]["planned"], done["ok"]) == (4500, 1500, 4500)
+    assert done["connections"] == 8
+    assert 0 < done["cpu_busiest"] <= done["cpu"] <= done["cpu_process"] + 0.05
+
+
+def test_a_common_start_is_kept_and_a_missed_one_is_told(control: Control, null: NullServer) -> None:
+    start = time.time_ns() + 300 * MS
+    control.send("load", id="on-time", targets=null.target, rate=100, duration="100ms", start=start)
+    started, _ = control.until("started", id="on-time")
+    assert (started["at"], started["late_ms"]) == (start, 0)
+    done, _ = control.until("done", id="on-time")
+    assert done["start"] == start
+    assert time.time_ns() > start + 100 * MS
+    control.send("load", id="late", targets=null.target, rate=100, duration="100ms", start=start)
+    started, _ = control.until("started", id="late")
+    assert started["late_ms"] > 100
+    done, _ = control.until("done", id="late")
+    assert done["ok"] == 10
+
+
+def test_closed_loops_keep_every_connection_busy(binary: Path, null: NullServer) -> None:
+    done = run_json(binary, null.url, "--closed", "--connections", "4", "--threads", "2", "--duration", "300ms")
+    reconcile(done)
+    assert done["mode"] == "closed"
+    assert done["unsent"] == 0
+    assert done["ok"] > 1000
+    assert done["latency_ms"] == done["raw_latency_ms"]
+    assert done["achieved_rps"] == pytest.approx(done["ok"] / 0.3, rel=0.02)
+
+
+def test_percentiles_are_those_of_the_encoded_histogram(binary: Path, null: NullServer) -> None:
+    done = run_json(binary, null.url, "--rate", "5000", "--duration", "500ms")
+    for told, encoded in (("latency_ms", "latency"), ("raw_latency_ms", "raw"), ("send_lag_ms", "lag")):
+        decoded = histogram(done[encoded])
+        for name, percentile in (("p50", 50), ("p90", 90), ("p99", 99), ("p99.9", 99.9), ("max", 100)):
+            ours = done[told][name] * 1e6
+            assert decoded.get_value_at_percentile(percentile) == pytest.approx(ours, rel=0.002, abs=128)
+
+
+def test_connections_are_spread_and_respread(control: Control, binary: Path, null: NullServer) -> None:
+    with NullServer(binary) as second, NullServer(binary) as third:
+        control.send(
+            "load", id="L", targets=f"{null.target},{second.target}", rate=2000, duration=0, connections=9, threads=2
+        )
+        control.until("second", id="L")
+        control.send("retarget", id="L", targets=f"{second.target},{third.target}")
+        control.until("retargeted")
+        control.until("second", id="L")
+        control.until("second", id="L")
+        control.send("stop", id="L")
+        done, _ = control.until("done", id="L")
+    reconcile(done)
+    assert done["stopped"] is True
+    assert done["errors"] == {}
+    shares = [done["targets"][target.target]["sent"] for target in (null, second, third)]
+    assert len(done["targets"]) == 3
+    assert all(share > 500 for share in shares)
+    assert shares[1] == pytest.approx(shares[0] + shares[2], rel=0.4)
+
+
+def test_a_target_that_dies_is_counted_and_the_rest_goes_on(control: Control, binary: Path, null: NullServer) -> None:
+    with NullServer(binary) as dying:
+        control.send("load", id="L", targets=f"{null.target},{dying.target}", rate=1000, duration="2s", connections=4)
+        control.until("second", id="L")
+    done, _ = control.until("done", id="L")
+    reconcile(done)
+    errors = done["targets"][dying.target]["errors"]
+    assert errors["refused"] > 300
+    assert done["targets"][null.target]["errors"] == {}
+    assert done["targets"][null.target]["ok"] == pytest.approx(1000, abs=50)
+
+
+@pytest.mark.parametrize(
+    ("serve", "options", "error"),
+    [
+        (answering(b"HTTP/1.1 500 Oops\r\nContent-Length: 0\r\n\r\n"), [], "bad_status"),
+        (answering(b"\0\1\2\3 not http\r\n\r\n"), [], "bad_http"),
+        (answering(b"HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\n"), [], "bad_http"),
+        (answering(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nab", close=True), [], "closed"),
+        (answering(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nab"), ["--timeout", "50ms"], "timeout"),
+        (answering(identity(version="v1")), ["--expect-version", "v2"], "wrong_version"),
+        (answering(identity()), ["--expect-body", "no"], "wrong_body"),
+    ],
+)
+def test_errors_are_counted_by_kind(binary: Path, serve, options: list[str], error: str) -> None:
+    with Server(serve) as server:
+        done = run_json(binary, f"http://127.0.0.1:{server.port}/", "--rate", "100", "--duration", "200ms", *options)
+    reconcile(done)
+    assert done["errors"] == {error: 20}
+
+
+CHUNKED = (
+    b"HTTP/1.1 200 OK\r\ntransfer-encoding: gzip, Chunked\r\nContent-Length: 3\r\n\r\n"
+    b"4;name=value\r\nwi\r\n\r\n1A\r\nabcdefghijklmnopqrstuvwxyz\r\n0\r\nTrailer: yes\r\n\r\n"
+)
+
+
+@pytest.mark.parametrize(
+    "serve",
+    [
+        answering(identity()),
+        answering(identity(), close=True),
+        answering(identity(extra="Connection: Keep-Alive, close\r\n"), close=True),
+        answering(*[identity()[i : i + 1] for i in range(len(identity()))]),
+        answering(CHUNKED),
+        answering(*[CHUNKED[i : i + 3] for i in range(0, len(CHUNKED), 3)]),
+        answering(b"HTTP/1.0 200 OK\n\nuntil the end", close=True),
+        answering(b"HTTP/1.1 204 No Content\r\nContent-Length: 7\r\n\r\n"),
+        answering(b"HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n" + identity()),
+        answering(b"HTTP/1.1 200 OK\r\nX-Long: " + b"l" * 100_000 + b"\r\nContent-Length: 2\r\n\r\nok"),
+        answering(b"HTTP/1.1 200 OK\r\nContent-Length: 3000000\r\n\r\n" + b"x" * 3_000_000),
+    ],
+    ids=[
+        "plain",
+        "closes-unannounced",
+        "closes-announced",
+        "byte-by-byte",
+        "chunked",
+        "chunked-in-pieces",
+        "until-close",
+        "no-content",
+        "interim",
+        "long-header",
+        "larger-than-the-buffer",
+    ],
+)
+def test_every_shape_of_good_answer(binary: Path, serve) -> None:
+    with Server(serve) as server:
+        done = run_json(
+            binary, f"http://127.0.0.1:{server.port}/", "--rate", "40", "--duration", "250ms", "--connections", "2"
+        )
+    reconcile(done)
+    assert (done["ok"], done["errors"]) == (10, {})
+
+
+def test_bodies_headers_and_matches(binary: Path) -> None:
+    seen: list[bytes] = []
+
+    def serve(connection: socket.socket) -> None:
+        for request in requests_of(connection):
+            seen.append(request)
+            connection.sendall(b"HTTP/1.1 201 Created\r\nContent-Length: 9\r\n\r\naab")
+            time.sleep(0.002)
+            connection.sendall(b"aabaab"[:6])
+
+    with Server(serve) as server:
+        done = run_json(
+            binary,
+            f"http://127.0.0.1:{server.port}/put?x=1#frag",
+            *["--rate", "50", "--duration", "100ms", "--body", "a b", "--header", "X-Y: z:1", "--host", "example.org"],
+            *["--expect-body", "aabaaba"],
+        )
+    reconcile(done)
+    assert (done["ok"], done["errors"]) == (5, {})
+    assert seen[0] == (b"POST /put?x=1 HTTP/1.1\r\nHost: example.org\r\nX-Y: z:1\r\nContent-Length: 3\r\n\r\na b")
+
+
+def test_close_mode_connects_for_every_request(binary: Path, null: NullServer) -> None:
+    done = run_json(binary, null.url, "--rate", "1000", "--duration", "300ms", "--close")
+    reconcile(done)
+    assert done["ok"] == 300
+    assert done["connects"] >= 300 - 32
+
+
+def test_a_refusing_target_fails_fast_and_calmly(binary: Path) -> None:
+    url = f"http://127.0.0.1:{free_port()}/"
+    done = run_json(binary, url, "--rate", "500", "--duration", "200ms")
+    reconcile(done)
+    assert done["errors"] == {"refused": 100}
+    done = run_json(binary, url, "--closed", "--connections", "2", "--duration", "200ms")
+    reconcile(done)
+    assert 2 <= done["errors"]["refused"] < 100
+    assert done["cpu_process"] < 0.3
+
+
+def test_a_full_backlog_is_told_as_unsent(binary: Path) -> None:
+    with Server(lambda connection: time.sleep(5)) as server:
+        done = run_json(
+            binary,
+            f"http://127.0.0.1:{server.port}/",
+            *["--rate", "1000", "--duration", "300ms", "--connections", "3", "--backlog", "50", "--drain", "50ms"],
+        )
+    reconcile(done)
+    assert (done["planned"], done["sent"], done["in_flight"], done["unsent"]) == (300, 3, 3, 297)
+
+
+def test_a_stopped_server_shows_in_the_corrected_latency_alone(binary: Path) -> None:
+    rate, seconds, stop, catchup = 2000, 2.0, 0.2, 4
+    with NullServer(binary) as server:
+        process = subprocess.Popen(
+            [
+                str(binary),
+                "run",
+                server.url,
+                "--json",
+                "--rate",
+                str(rate),
+                "--duration",
+                f"{seconds}s",
+                "--connections",
+                "4",
+                "--catchup",
+                str(catchup),
+            ],
+            stdout=subprocess.PIPE,
+        )
+        time.sleep(0.8)
+        server.process.send_signal(signal.SIGSTOP)
+        began = time.monotonic()
+        time.sleep(stop)
+        server.process.send_signal(signal.SIGCONT)
+        stopped = time.monotonic() - began
+        out, _ = process.communicate(timeout=10)
+    done = json.loads(out)
+    reconcile(done)
+    assert done["ok"] == rate * seconds
+    # Who is due during the stop waits for its end, and then for those before him: the
+    # backlog shrinks at (catchup - 1) times the rate, so waiting falls linearly to none.
+    waiting = rate * stopped * catchup / (catchup - 1)
+    p99 = stopped * 1e3 * (1 - rate * seconds * 0.01 / waiting)
+    assert done["latency_ms"]["max"] == pytest.approx(stopped * 1e3, rel=0.05)
+    assert done["latency_ms"]["p99"] == pytest.approx(p99, rel=0.08)
+    # Of the raw latencies, only those that were on their way know of it.
+    assert done["raw_latency_ms"]["p99"] < 50
+    assert done["raw_latency_ms"]["max"] == pytest.approx(stopped * 1e3, rel=0.05)
+
+
+def test_sigterm_ends_loads_with_their_figures(binary: Path, null: NullServer) -> None:
+    agent = Agent(binary)
+    with agent.connect() as control:
+        control.send("load", id="L", targets=null.target, rate=1000, duration=0, warmup="200ms")
+        control.send("load", id="M", targets=null.target, mode="closed", connections=2, duration="1h")
+        control.until("second", id="L", phase="measured")
+        agent.process.terminate()
+        first, _ = control.until("done")
+        second, _ = control.until("done")
+    assert agent.end() == 0
+    assert {first["id"], second["id"]} == {"L", "M"}
+    for done in (first, second):
+        reconcile(done)
+        assert done["stopped"] is True
+        assert done["ok"] > 500
+
+
+def test_a_kept_load_survives_its_coordinator(agent: Agent, null: NullServer) -> None:
+    with agent.connect() as control:
+        control.send("load", id="kept", targets=null.target, rate=500, duration="2200ms", keep=1)
+        control.until("second", id="kept", seq=0)
+    time.sleep(2)
+    with agent.connect() as control:
+        control.send("attach", id="kept", since=1)
+        done, before = control.until("done", id="kept")
+        assert before[0]["event"] == "attached"
+        assert [event["seq"] for event in before[1:]] == list(range(1, done["seconds"]))
+        reconcile(done)
+        control.send("attach", id="kept")
+        assert control.next()["event"] == "error"
+
+
+@pytest.mark.parametrize(
+    ("pairs", "says"),
+    [
+        ({}, "targets="),
+        ({"targets": "nowhere"}, "nowhere"),
+        ({"targets": "127.0.0.1:99999"}, "port"),
+        ({"targets": "::1:80"}, "brackets"),
+        ({"rate": None}, "rate="),
+        ({"rate": 0}, "rate=0"),
+        ({"rate": "1e12"}, "rate=1e12"),
+        ({"rate": "-5"}, "rate=-5"),
+        ({"rate": "nan"}, "rate=nan"),
+        ({"duration": "5"}, "duration=5"),
+        ({"connections": 0}, "connections=0"),
+        ({"connections": 500000}, "ulimit -Hn"),
+        ({"threads": 64}, "threads=64"),
+        ({"arrivals": "ramp"}, "rate_to"),
+        ({"mode": "closed"}, "rate"),
+        ({"stages": "1000"}, "stages"),
+        ({"path": "nothing"}, "path"),
+        ({"header": "no colon"}, "header"),
+        ({"header": "Content-Length: 5"}, "Content-Length"),
+        ({"catchup": "0.5"}, "catchup"),
+        ({"wat": 1}, "wat"),
+        ({"targets": "no-such-name.invalid:80"}, "cannot resolve"),
+    ],
+)
+def test_bad_loads_are_refused_in_one_line(control: Control, pairs: dict[str, object], says: str) -> None:
+    asked = {"targets": "127.0.0.1:1", "rate": 100, "duration": "1s", **pairs} if pairs else {}
+    control.send("load", id="bad", **{key: value for key, value in asked.items() if value is not None})
+    event, _ = control.until("error", id="bad")
+    assert says in event["message"]
+    assert "\n" not in event["message"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["https://127.0.0.1/", "--rate", "1"], "TLS"),
+        (["ftp://127.0.0.1/", "--rate", "1"], "http://"),
+        (["http://", "--rate", "1"], "host"),
+        (["--rate", "1"], "URL"),
+        (["http://127.0.0.1:1/"], "--rate"),
+        (["http://127.0.0.1:1/", "--rate", "0"], "rate=0"),
+        (["http://127.0.0.1:1/", "--rate"], "--rate wants a value"),
+        (["http://127.0.0.1:1/", "--closed", "--rate", "5"], "closed"),
+        (["http://127.0.0.1:1/a", "http://127.0.0.1:2/b", "--rate", "5"], "same path"),
+        (["http://127.0.0.1:1/", "--rate", "5", "--dance"], "--dance"),
+        (["http://no-such-name.invalid/", "--rate", "5"], "cannot resolve"),
+        (["http://127.0.0.1:1/", "--rate", "5", "--connections", "400000"], "ulimit"),
+    ],
+)
+def test_run_refuses_bad_input_with_one_line_and_two(binary: Path, arguments: list[str], says: str) -> None:
+    ended = subprocess.run([str(binary), "run", *arguments], capture_output=True, text=True, timeout=10, check=False)
+    assert ended.returncode == 2
+    assert says in ended.stderr
+    assert len(ended.stderr.splitlines()) == 1
+    assert ended.stdout == ""
+
+
+def test_run_prints_a_report_and_answers_an_interrupt(binary: Path, null: NullServer) -> None:
+    process = subprocess.Popen(
+        [str(binary), "run", null.url, "--rate", "1000", "--duration", "0"], stdout=subprocess.PIPE, text=True
+    )
+    time.sleep(0.5)
+    process.send_signal(signal.SIGINT)
+    out, _ = process.communicate(timeout=5)
+    assert process.returncode == 0
+    assert "(stopped)" in out
+    assert "p99.9" in out
+
+
+def test_descriptors_are_raised_to_the_hard_limit(binary: Path, null: NullServer) -> None:
+    ended = subprocess.run(
+        [
+            "sh",
+            "-c",
+            f"ulimit -Sn 64; exec {binary} run {null.url} --rate 500 --duration 400ms --connections 300 --json",
+        ],
+        capture_output=True,
+        text=True,
+        timeout=10,
+        check=False,
+    )
+    done = json.loads(ended.stdout)
+    reconcile(done)
+    assert (done["ok"], done["connects"]) == (200, 300) or done["warmup"]["connects"] == 300
+
+
+def test_memory_does_not_grow_with_time(control: Control, agent: Agent, null: NullServer) -> None:
+    def resident() -> int:
+        pages = Path(f"/proc/{agent.process.pid}/statm").read_text().split()[1]
+        return int(pages) * os.sysconf("SC_PAGE_SIZE")
+
+    control.send("load", id="L", targets=null.target, rate=5000, duration=0, connections=8)
+    control.until("second", id="L", seq=0)
+    control.until("second", id="L")
+    before = resident()
+    control.until("second", id="L", seq=4)
+    grown = resident() - before
+    control.send("stop", id="L")
+    control.until("done", id="L")
+    # new latencies may touch new pages of a histogram; a byte a request would be 15 kB
+    assert grown < 400_000

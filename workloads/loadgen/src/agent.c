@@ -16,6 +16,7 @@
 #include "exec.h"
 #include "job.h"
 #include "listen.h"
+#include "load_job.h"
 #include "probe.h"
 #include "request.h"
 #include "text.h"
@@ -261,6 +262,39 @@ static bool verb_watch(struct outlet *o, struct request *r, struct complaint *c)
     return true;
 }
 
+static bool verb_load(struct outlet *o, struct request *r, struct complaint *c)
+{
+    bool keep = false;
+    const char *id = new_job_id(r, &keep, c);
+    struct job *job = id ? load_begin(agent.loop, agent.resolver, r, c) : NULL;
+
+    if (!job)
+        return false;
+    job_enter(job, o, id, keep);
+    load_job_go(job);
+    return true;
+}
+
+static bool verb_retarget(struct outlet *o, struct request *r, struct complaint *c)
+{
+    const char *id = request_need(r, "id", c);
+    struct job *job = id ? job_find(id) : NULL;
+    struct json j = {0};
+
+    if (!id)
+        return false;
+    if (!job || job->class != &load_class)
+        return complain(c, "there is no load %.80s", id);
+    if (!load_job_retarget(job, r, c))
+        return false;
+    json_event(&j, "retargeted");
+    json_str(&j, "id", id);
+    json_int(&j, "at", clock_wall_of(clock_mono()));
+    json_end(&j);
+    outlet_send(o, &j);
+    return true;
+}
+
 static bool verb_exec(struct outlet *o, struct request *r, struct complaint *c)
 {
     bool keep = false;
@@ -306,10 +340,13 @@ static bool verb_stop(struct outlet *o, struct request *r, struct complaint *c)
 static bool verb_attach(struct outlet *o, struct request *r, struct complaint *c)
 {
     const char *id = request_need(r, "id", c);
+    const char *since = request_get(r, "since");
     struct job *job = id ? job_find(id) : NULL;
+    int64_t from = 0;
     struct json j = {0};
 
-    if (!id || !request_all_known(r, c))
+    if (!id || (since && !text_int("since", since, 0, UINT32_MAX, &from, c)) ||
+        !request_all_known(r, c))
         return false;
     if (!job)
         return complain(c, "there is no job %.80s", id);
@@ -319,6 +356,8 @@ static bool verb_attach(struct outlet *o, struct request *r, struct complaint *c
     json_str(&j, "job", job->class->noun);
     json_end(&j);
     outlet_send(o, &j);
+    if (job->class == &load_class)
+        load_job_replay(job, from);
     return true;
 }
 
@@ -328,7 +367,7 @@ static const struct {
 } verbs[] = {
     {"hello", verb_hello},     {"ping", verb_ping}, {"watch", verb_watch},
     {"unwatch", verb_unwatch}, {"exec", verb_exec}, {"stop", verb_stop},
-    {"attach", verb_attach},
+    {"attach", verb_attach},   {"load", verb_load}, {"retarget", verb_retarget},
 };
 
 static void take_request(struct outlet *o, char *line)

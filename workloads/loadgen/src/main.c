@@ -5,13 +5,17 @@
 
 #include "agent.h"
 #include "clock.h"
+#include "null.h"
+#include "run.h"
 #include "text.h"
 #include "version.h"
 
 #define EXIT_USAGE 2
 
 static const char usage[] =
-    "usage: coeload agent [--port P] [--allow-exec]\n"
+    "usage: coeload agent [--port P] [--allow-exec]    probe and generate on request\n"
+    "       coeload run URL… …                         one load from here; see run --help\n"
+    "       coeload null [--port P]                    a server that does nothing, to calibrate\n"
     "       coeload --version\n";
 
 static int refuse(const char *message)
@@ -56,19 +60,43 @@ static int agent_main(int argc, char **argv)
     return agent_run(&options);
 }
 
+static int null_main(int argc, char **argv)
+{
+    struct complaint c = {0};
+    int64_t port = 0;
+
+    if (argc && (argc != 2 || strcmp(argv[0], "--port")))
+        return refuse("null: want --port P and nothing else");
+    if (argc && !text_int("--port", argv[1], 0, 65535, &port, &c))
+        return refuse(c.text);
+    return null_run((uint16_t)port);
+}
+
+static bool wants_help(int argc, char **argv)
+{
+    for (int i = 1; i < argc; i++)
+        if (!strcmp(argv[i], "--help") || !strcmp(argv[i], "-h"))
+            return true;
+    return false;
+}
+
 int main(int argc, char **argv)
 {
     const char *command = argc > 1 ? argv[1] : "";
 
     clock_anchor();
-    if (!strcmp(command, "agent"))
-        return agent_main(argc - 2, argv + 2);
-    if (!strcmp(command, "--version")) {
-        puts("coeload " COELOAD_VERSION);
+    if (wants_help(argc, argv)) {
+        fputs(strcmp(command, "run") ? usage : run_usage, stdout);
         return 0;
     }
-    if (!strcmp(command, "--help") || !strcmp(command, "-h")) {
-        fputs(usage, stdout);
+    if (!strcmp(command, "agent"))
+        return agent_main(argc - 2, argv + 2);
+    if (!strcmp(command, "run"))
+        return run_main(argc - 2, argv + 2);
+    if (!strcmp(command, "null"))
+        return null_main(argc - 2, argv + 2);
+    if (!strcmp(command, "--version")) {
+        puts("coeload " COELOAD_VERSION);
         return 0;
     }
     fputs(usage, stderr);

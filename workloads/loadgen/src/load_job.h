@@ -1,0 +1,18 @@
+/* A load as a job of the agent: its events. */
+#ifndef COELOAD_LOAD_JOB_H
+#define COELOAD_LOAD_JOB_H
+
+#include "address.h"
+#include "job.h"
+#include "request.h"
+
+struct job *load_begin(struct loop *loop, struct resolver *resolver, struct request *request,
+                       struct complaint *c);
+void load_job_go(struct job *job);
+bool load_job_retarget(struct job *job, struct request *request, struct complaint *c);
+/* Sends the seconds from number `since` on again, and the end if there has been one. */
+void load_job_replay(struct job *job, int64_t since);
+
+extern const struct job_class load_class;
+
+#endif

@@ -1,0 +1,866 @@
+#include "worker.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/timerfd.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "clock.h"
+
+#define BATCH 256
+#define READ_SIZE 65536
+#define STACK_SIZE (256 << 10)
+#define SENDS_A_TURN 16             /* before looking for answers again: they are being timed */
+#define NAP_MIN (4 * NS_PER_US)     /* sleeping takes longer than this by itself */
+#define REST (10 * NS_PER_MS)       /* of a closed connection that cannot connect */
+#define LATE NS_PER_MS              /* later than this, a request is a matter of catching up */
+#define CATCHUP_GRACE NS_PER_MS     /* what a catch-up may do at once, in time */
+#define STOP_DRAIN (200 * NS_PER_MS)
+
+enum slot_state { SHUT, CONNECTING, OPEN };
+enum slot_list { NOWHERE, IDLE, FLIGHT, RESTING };
+
+/* One connection, whether or not it is connected. */
+struct slot {
+    int fd;
+    uint8_t state;
+    uint8_t where;
+    uint8_t phase;
+    bool busy; /* has a request to answer for; in FLIGHT without one, it only connects */
+    struct slot *prev;
+    struct slot *next;
+    struct target *target;
+    struct target *next_target; /* to move to when the request is over; NULL to stay */
+    int64_t planned;
+    int64_t begun;
+    size_t written;
+    struct http_identity *identity;
+    struct http http;
+};
+
+struct list {
+    struct slot *head;
+    struct slot *tail;
+};
+
+struct worker {
+    const struct load_spec *spec;
+    const struct http_search *search;
+    struct timeline timeline;
+    int index;
+
+    int epoll;
+    int alarm;
+    int64_t alarm_due; /* INT64_MAX when it is not set */
+    int kick;
+    int bell;
+    pthread_t thread;
+    bool running;
+
+    struct slot *slots;
+    int slot_count;
+    int slot_first; /* number of our first connection among all threads' */
+    struct list idle;    /* used in turn, so that all connections carry the same share */
+    struct list flight;  /* in order of `begun`, so that the head times out first */
+    struct list resting; /* in order of `begun` too */
+    bool head_request;
+
+    struct schedule schedule;
+    int64_t next_due; /* of the schedule; INT64_MAX when it has ended */
+    int64_t *backlog; /* ring of the planned times of requests that are due */
+    size_t backlog_cap;
+    size_t backlog_head;
+    size_t backlog_len;
+    int64_t catchup_at; /* theoretical arrival time of a virtual scheduling algorithm */
+    bool started;
+    bool ending; /* no new requests */
+    int64_t give_up;
+
+    struct frame *frame; /* being filled */
+    struct frame *frames[2];
+    _Atomic uint32_t published;
+    _Atomic uint32_t consumed;
+    _Atomic uint32_t frames_in_all;
+    _Atomic(struct target_set *) pending;
+    _Atomic int64_t stop_at; /* 0 while nobody has said stop */
+
+    char data[READ_SIZE];
+};
+
+/* ---- lists ---- */
+
+static struct list *list_of(struct worker *w, enum slot_list where)
+{
+    return where == IDLE ? &w->idle : where == FLIGHT ? &w->flight : &w->resting;
+}
+
+static void slot_leave(struct worker *w, struct slot *s)
+{
+    struct list *list;
+
+    if (s->where == NOWHERE)
+        return;
+    list = list_of(w, s->where);
+    if (s->prev)
+        s->prev->next = s->next;
+    else
+        list->head = s->next;
+    if (s->next)
+        s->next->prev = s->prev;
+    else
+        list->tail = s->prev;
+    s->where = NOWHERE;
+}
+
+static void slot_enter(struct worker *w, struct slot *s, enum slot_list where)
+{
+    struct list *list = list_of(w, where);
+
+    slot_leave(w, s);
+    s->where = where;
+    s->next = NULL;
+    s->prev = list->tail;
+    if (list->tail)
+        list->tail->next = s;
+    else
+        list->head = s;
+    list->tail = s;
+}
+
+/* ---- connections and requests ---- */
+
+static struct part *part_of(struct worker *w, struct slot *s)
+{
+    return &w->frame->parts[s->phase];
+}
+
+static struct target_tally *tally_of(struct worker *w, struct slot *s)
+{
+    return s->phase == MEASURED ? &s->target->tallies[w->index] : NULL;
+}
+
+static enum phase phase_at(const struct worker *w, int64_t planned)
+{
+    return planned < w->timeline.measured ? WARMUP : MEASURED;
+}
+
+static void slot_shut(struct slot *s)
+{
+    struct linger now = {.l_onoff = 1, .l_linger = 0};
+
+    if (s->fd < 0)
+        return;
+    /* A reset leaves no TIME_WAIT behind: thousands of connections a second would
+     * otherwise run out of ports within the minute. */
+    setsockopt(s->fd, SOL_SOCKET, SO_LINGER, &now, sizeof now);
+    close(s->fd);
+    s->fd = -1;
+    s->state = SHUT;
+}
+
+static void request_begin(struct worker *w, struct slot *s, int64_t planned);
+static void request_over(struct worker *w, struct slot *s, enum fault fault);
+
+/* The slot has nothing to do. */
+static void slot_free(struct worker *w, struct slot *s, bool failed)
+{
+    if (w->spec->open || !w->started || w->ending) {
+        slot_enter(w, s, IDLE);
+    } else if (failed) {
+        /* A closed loop against a closed door: not a million knocks a second. */
+        s->begun = clock_mono();
+        slot_enter(w, s, RESTING);
+    } else {
+        request_begin(w, s, 0);
+    }
+}
+
+static void slot_connect(struct worker *w, struct slot *s)
+{
+    struct epoll_event event = {.events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET, .data.ptr = s};
+    int fd = address_connect(&s->target->address);
+    enum fault fault = FAULT_NONE;
+
+    w->frame->parts[w->started ? s->phase : WARMUP].counts.connects++;
+    if (fd < 0) {
+        fault = fault_of_errno(-fd);
+    } else if (epoll_ctl(w->epoll, EPOLL_CTL_ADD, fd, &event)) {
+        fault = FAULT_LOCAL;
+        close(fd);
+    } else {
+        s->fd = fd;
+        s->state = CONNECTING;
+        return;
+    }
+    if (s->busy)
+        request_over(w, s, fault);
+    else
+        slot_free(w, s, true);
+}
+
+/* Connects before there is a request, so that none has to pay for it. */
+static void slot_preconnect(struct worker *w, struct slot *s)
+{
+    s->busy = false;
+    s->begun = clock_mono();
+    slot_enter(w, s, FLIGHT);
+    slot_connect(w, s);
+}
+
+static void slot_write(struct worker *w, struct slot *s)
+{
+    const struct buf *request = &s->target->request;
+
+    while (s->written < request->len) {
+        ssize_t n = send(s->fd, request->data + s->written, request->len - s->written, MSG_NOSIGNAL);
+
+        if (n >= 0) {
+            s->written += (size_t)n;
+        } else if (errno == EAGAIN) {
+            return; /* epoll will say when there is room */
+        } else if (errno != EINTR) {
+            request_over(w, s, fault_of_errno(errno));
+            return;
+        }
+    }
+}
+
+/* In a closed loop a request is planned when it is sent. */
+static void request_begin(struct worker *w, struct slot *s, int64_t planned)
+{
+    struct target_tally *tally;
+    struct part *part;
+
+    s->begun = clock_mono();
+    s->planned = w->spec->open ? planned : s->begun;
+    s->phase = (uint8_t)phase_at(w, s->planned);
+    s->busy = true;
+    s->written = 0;
+    slot_enter(w, s, FLIGHT);
+    http_begin(&s->http, w->head_request, s->identity, w->search);
+    part = part_of(w, s);
+    tally = tally_of(w, s);
+    part->counts.sent++;
+    if (tally)
+        tally->counts.sent++;
+    if (w->spec->open)
+        histogram_record(&part->lag, s->begun - planned);
+    else
+        part->counts.planned++;
+    if (s->state == OPEN)
+        slot_write(w, s);
+    else
+        slot_connect(w, s);
+}
+
+static void request_over(struct worker *w, struct slot *s, enum fault fault)
+{
+    struct target_tally *tally = tally_of(w, s);
+    struct part *part = part_of(w, s);
+    bool answered = fault == FAULT_NONE || fault == FAULT_BAD_STATUS ||
+                    fault == FAULT_WRONG_VERSION || fault == FAULT_WRONG_BODY;
+    bool connected = s->state == OPEN;
+
+    if (fault) {
+        part->counts.errors[fault]++;
+        if (tally)
+            tally->counts.errors[fault]++;
+    } else {
+        int64_t now = clock_mono();
+
+        part->counts.ok++;
+        histogram_record(&part->raw, now - s->begun);
+        if (w->spec->open)
+            histogram_record(&part->latency, now - s->planned);
+        if (tally) {
+            tally->counts.ok++;
+            histogram_record(tally->latency, now - s->planned);
+        }
+    }
+    s->busy = false;
+    if (!answered || !s->http.keepalive || w->spec->close_each)
+        slot_shut(s);
+    if (s->next_target) {
+        slot_shut(s);
+        s->target = s->next_target;
+        s->next_target = NULL;
+    }
+    slot_free(w, s, !connected);
+}
+
+static enum fault judge(const struct worker *w, const struct slot *s)
+{
+    const struct load_spec *spec = w->spec;
+
+    if (s->http.code < spec->expect_low || s->http.code > spec->expect_high)
+        return FAULT_BAD_STATUS;
+    if (spec->expect_version && strcmp(s->identity->version, spec->expect_version))
+        return FAULT_WRONG_VERSION;
+    if (w->search && !s->http.matched)
+        return FAULT_WRONG_BODY;
+    return FAULT_NONE;
+}
+
+static void slot_read(struct worker *w, struct slot *s, uint32_t events)
+{
+    for (;;) {
+        ssize_t n = recv(s->fd, w->data, sizeof w->data, 0);
+        size_t used;
+
+        if (n < 0) {
+            if (errno == EINTR)
+                continue;
+            if (errno != EAGAIN)
+                request_over(w, s, fault_of_errno(errno));
+            return;
+        }
+        if (n == 0) {
+            if (http_closed(&s->http) == HTTP_DONE)
+                request_over(w, s, judge(w, s));
+            else
+                request_over(w, s, FAULT_CLOSED);
+            return;
+        }
+        part_of(w, s)->counts.bytes += (uint64_t)n;
+        if (s->phase == MEASURED)
+            s->target->tallies[w->index].counts.bytes += (uint64_t)n;
+        switch (http_feed(&s->http, w->data, (size_t)n, &used)) {
+        case HTTP_DONE:
+            /* More than was asked for, or the end of the connection: this was its last. */
+            if (used < (size_t)n || events & EPOLLRDHUP || s->written < s->target->request.len)
+                s->http.keepalive = false;
+            request_over(w, s, judge(w, s));
+            return;
+        case HTTP_BAD:
+            request_over(w, s, FAULT_BAD_HTTP);
+            return;
+        case HTTP_MORE:
+            /* A short read has emptied the socket; asking again would be a wasted call,
+             * unless what comes next is the end and the edge has told us already. */
+            if ((size_t)n < sizeof w->data && !(events & (EPOLLRDHUP | EPOLLHUP)))
+                return;
+            break;
+        }
+    }
+}
+
+static void slot_ready(struct worker *w, struct slot *s, uint32_t events)
+{
+    if (s->fd < 0)
+        return;
+    if (s->state == CONNECTING) {
+        int error = 0;
+        socklen_t len = sizeof error;
+
+        if (!(events & (EPOLLOUT | EPOLLERR | EPOLLHUP)))
+            return;
+        getsockopt(s->fd, SOL_SOCKET, SO_ERROR, &error, &len);
+        if (error) {
+            if (s->busy) {
+                request_over(w, s, fault_of_errno(error));
+            } else {
+                slot_shut(s);
+                slot_free(w, s, true);
+            }
+            return;
+        }
+        s->state = OPEN;
+        if (s->busy)
+            slot_write(w, s);
+        else
+            slot_free(w, s, false);
+        return;
+    }
+    if (!s->busy) {
+        /* The server closed it, or speaks unasked: the next request connects anew. */
+        if (events & (EPOLLIN | EPOLLRDHUP | EPOLLERR | EPOLLHUP))
+            slot_shut(s);
+        return;
+    }
+    if (s->written < s->target->request.len && events & EPOLLOUT)
+        slot_write(w, s);
+    if (s->busy && s->state == OPEN && events & (EPOLLIN | EPOLLRDHUP | EPOLLERR | EPOLLHUP))
+        slot_read(w, s, events);
+}
+
+static void time_out(struct worker *w, int64_t now)
+{
+    for (struct slot *s; (s = w->flight.head) && now - s->begun >= w->spec->timeout;) {
+        if (s->busy) {
+            request_over(w, s, FAULT_TIMEOUT);
+        } else {
+            slot_shut(s);
+            slot_free(w, s, true);
+        }
+    }
+}
+
+static void wake_resting(struct worker *w, int64_t now)
+{
+    for (struct slot *s; (s = w->resting.head) && now - s->begun >= REST;)
+        slot_free(w, s, false);
+}
+
+/* ---- targets ---- */
+
+/* Spreads our connections evenly over the targets, moving as few as that takes. */
+static void take_targets(struct worker *w, struct target_set *set)
+{
+    size_t cursor = 0;
+
+    for (int i = 0; i < w->slot_count; i++)
+        set->targets[(size_t)(w->slot_first + i) % set->count]->tallies[w->index].quota++;
+    for (int i = 0; i < w->slot_count; i++) {
+        struct slot *s = &w->slots[i];
+
+        if (s->target && s->target->tallies[w->index].quota > 0) {
+            s->target->tallies[w->index].quota--;
+            s->next_target = s->target; /* stays: so marked for the second round */
+        } else {
+            s->next_target = NULL;
+        }
+    }
+    for (int i = 0; i < w->slot_count; i++) {
+        struct slot *s = &w->slots[i];
+
+        if (s->next_target) {
+            s->next_target = NULL;
+            continue;
+        }
+        while (!set->targets[cursor]->tallies[w->index].quota)
+            cursor++;
+        set->targets[cursor]->tallies[w->index].quota--;
+        if (s->busy) {
+            s->next_target = set->targets[cursor];
+            continue;
+        }
+        slot_shut(s);
+        s->target = set->targets[cursor];
+        if (s->where != RESTING)
+            slot_preconnect(w, s);
+    }
+    target_set_release(set);
+}
+
+/* ---- the plan ---- */
+
+static void backlog_push(struct worker *w, int64_t planned)
+{
+    size_t at = w->backlog_head + w->backlog_len++;
+
+    w->backlog[at < w->backlog_cap ? at : at - w->backlog_cap] = planned;
+}
+
+static void backlog_pop(struct worker *w)
+{
+    if (++w->backlog_head == w->backlog_cap)
+        w->backlog_head = 0;
+    w->backlog_len--;
+}
+
+static void plan_due(struct worker *w, int64_t now)
+{
+    while (w->next_due <= now) {
+        struct counts *counts = &w->frame->parts[phase_at(w, w->next_due)].counts;
+        int64_t next;
+
+        counts->planned++;
+        if (w->backlog_len < w->backlog_cap)
+            backlog_push(w, w->next_due);
+        else
+            counts->unsent++;
+        next = schedule_next(&w->schedule);
+        w->next_due = next < 0 ? INT64_MAX : w->timeline.start + next;
+    }
+}
+
+/* 0 if the request may go out now, else when to ask again. A request that is late is
+ * part of a catch-up, and that is held to a multiple of the planned rate: a server
+ * that stood still must not be met by a flood of our own making. */
+static int64_t held_until(struct worker *w, int64_t planned, int64_t now)
+{
+    double interval;
+
+    if (now - planned <= LATE)
+        return 0;
+    if (w->catchup_at - now > CATCHUP_GRACE)
+        return w->catchup_at - CATCHUP_GRACE;
+    interval = 1e9 * w->spec->threads / (schedule_rate(&w->schedule) * w->spec->catchup);
+    w->catchup_at = (w->catchup_at > now ? w->catchup_at : now) + (int64_t)interval;
+    return 0;
+}
+
+/* Sends what is due. Returns when to come back: 0 for at once, INT64_MAX if only an
+ * answer or the next arrival can change anything. */
+static int64_t send_due(struct worker *w, int64_t now)
+{
+    for (int sends = 0; w->backlog_len && w->idle.head; sends++) {
+        int64_t planned = w->backlog[w->backlog_head];
+        int64_t hold;
+
+        if (sends == SENDS_A_TURN)
+            return 0;
+        hold = held_until(w, planned, now);
+        if (hold)
+            return hold;
+        backlog_pop(w);
+        request_begin(w, w->idle.head, planned);
+    }
+    return INT64_MAX;
+}
+
+static void drop_backlog(struct worker *w)
+{
+    for (; w->backlog_len; backlog_pop(w))
+        w->frame->parts[phase_at(w, w->backlog[w->backlog_head])].counts.unsent++;
+}
+
+/* ---- frames ---- */
+
+void timeline_frame(const struct timeline *t, uint32_t seq, struct frame *frame)
+{
+    int64_t warm = (t->measured - t->start + NS_PER_S - 1) / NS_PER_S;
+    int64_t length = t->end == INT64_MAX ? INT64_MAX : (t->end - t->measured + NS_PER_S - 1) / NS_PER_S;
+    int64_t begin;
+    int64_t until;
+
+    frame->seq = seq;
+    if (seq < warm) {
+        frame->kind = FRAME_WARMUP;
+        begin = t->start + seq * NS_PER_S;
+        until = t->measured;
+    } else if (seq - warm < length) {
+        frame->kind = FRAME_MEASURED;
+        begin = t->measured + (seq - warm) * NS_PER_S;
+        until = t->end;
+    } else {
+        frame->kind = FRAME_DRAIN;
+        begin = t->end + (seq - warm - length) * NS_PER_S;
+        until = INT64_MAX;
+    }
+    frame->from = begin;
+    frame->to = until - begin > NS_PER_S ? begin + NS_PER_S : until;
+}
+
+static int64_t thread_cpu(void)
+{
+    struct timespec t;
+
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+    return (int64_t)t.tv_sec * NS_PER_S + t.tv_nsec;
+}
+
+static uint64_t in_flight(const struct worker *w)
+{
+    uint64_t count = 0;
+
+    for (const struct slot *s = w->flight.head; s; s = s->next)
+        count += s->busy;
+    return count;
+}
+
+static void frame_publish(struct worker *w)
+{
+    struct frame *frame = w->frame;
+    uint64_t one = 1;
+
+    frame->cpu = thread_cpu();
+    frame->in_flight = in_flight(w);
+    frame->backlog = w->backlog_len;
+    atomic_store_explicit(&w->published, frame->seq + 1, memory_order_release);
+    if (write(w->bell, &one, sizeof one) < 0) {
+        /* a full counter has rung already */
+    }
+}
+
+/* If the reader is late we go on filling the old frame: nothing is lost and nobody
+ * waits, only that frame is longer than it says. */
+static void frame_rotate(struct worker *w, int64_t now)
+{
+    while (now >= w->frame->to) {
+        uint32_t next = w->frame->seq + 1;
+
+        if (atomic_load_explicit(&w->consumed, memory_order_acquire) + 1 < next)
+            return;
+        frame_publish(w);
+        w->frame = w->frames[next & 1];
+        timeline_frame(&w->timeline, next, w->frame);
+    }
+}
+
+/* ---- the thread ---- */
+
+static void set_alarm(struct worker *w, int64_t due)
+{
+    struct itimerspec when = {
+        .it_value = {.tv_sec = due / NS_PER_S, .tv_nsec = due % NS_PER_S}};
+
+    /* One that rings too early is harmless, and cheaper than setting it anew. */
+    if (w->alarm_due <= due)
+        return;
+    w->alarm_due = due;
+    timerfd_settime(w->alarm, TFD_TIMER_ABSTIME, &when, NULL);
+}
+
+static void end_now(struct worker *w, int64_t now, int64_t drain)
+{
+    w->ending = true;
+    w->next_due = INT64_MAX;
+    w->give_up = now + drain;
+    while (w->resting.head)
+        slot_enter(w, w->resting.head, IDLE);
+}
+
+static void kicked(struct worker *w)
+{
+    struct target_set *set;
+    int64_t stop_at;
+    uint64_t kicks;
+
+    if (read(w->kick, &kicks, sizeof kicks) < 0)
+        return;
+    set = atomic_exchange_explicit(&w->pending, NULL, memory_order_acq_rel);
+    if (set)
+        take_targets(w, set);
+    stop_at = atomic_load_explicit(&w->stop_at, memory_order_acquire);
+    if (!stop_at)
+        return;
+    if (!w->ending)
+        end_now(w, clock_mono(), w->spec->drain < STOP_DRAIN ? w->spec->drain : STOP_DRAIN);
+    drop_backlog(w);
+    if (stop_at < w->timeline.end)
+        w->timeline.end = stop_at > w->timeline.measured ? stop_at : w->timeline.measured;
+}
+
+/* Takes what has happened, having slept until `due` at most. */
+static void wait_until(struct worker *w, int64_t due, int64_t now)
+{
+    struct epoll_event events[BATCH];
+    bool nap = !w->spec->spin && due - now > NAP_MIN;
+    int n;
+
+    if (nap)
+        set_alarm(w, due);
+    n = epoll_wait(w->epoll, events, BATCH, nap ? -1 : 0);
+    for (int i = 0; i < n; i++) {
+        void *who = events[i].data.ptr;
+
+        if (who == &w->alarm)
+            w->alarm_due = INT64_MAX;
+        else if (who == &w->kick)
+            kicked(w);
+        else
+            slot_ready(w, who, events[i].events);
+    }
+}
+
+static int64_t earliest(int64_t a, int64_t b)
+{
+    return a < b ? a : b;
+}
+
+static void start(struct worker *w)
+{
+    w->started = true;
+    if (w->spec->open) {
+        int64_t first = schedule_next(&w->schedule);
+
+        w->next_due = first < 0 ? INT64_MAX : w->timeline.start + first;
+        return;
+    }
+    for (int left = w->slot_count; left && w->idle.head; left--)
+        slot_free(w, w->idle.head, false);
+}
+
+/* One turn; false when there is nothing more to do. */
+static bool turn(struct worker *w)
+{
+    int64_t now = clock_mono();
+    int64_t due = w->started ? w->frame->to : w->timeline.start;
+
+    if (!w->started && now >= w->timeline.start && !w->ending)
+        start(w);
+    if (w->started)
+        frame_rotate(w, now);
+    if (!w->ending)
+        plan_due(w, now < w->timeline.end ? now : w->timeline.end - 1);
+    if (!w->ending && now >= w->timeline.end)
+        end_now(w, w->timeline.end, w->spec->drain);
+    due = earliest(due, send_due(w, now));
+    time_out(w, now);
+    wake_resting(w, now);
+    if (w->ending) {
+        if ((!w->backlog_len && !in_flight(w)) || now >= w->give_up)
+            return false;
+        due = earliest(due, w->give_up);
+    }
+    if (w->flight.head)
+        due = earliest(due, w->flight.head->begun + w->spec->timeout);
+    if (w->resting.head)
+        due = earliest(due, w->resting.head->begun + REST);
+    due = earliest(due, w->next_due);
+    wait_until(w, due, now);
+    return true;
+}
+
+static void *worker_main(void *arg)
+{
+    struct worker *w = arg;
+
+    take_targets(w, atomic_exchange(&w->pending, NULL));
+    while (turn(w))
+        ;
+    drop_backlog(w);
+    for (struct slot *s = w->flight.head; s; s = s->next) {
+        if (!s->busy)
+            continue;
+        part_of(w, s)->counts.in_flight++;
+        if (s->phase == MEASURED)
+            s->target->tallies[w->index].counts.in_flight++;
+    }
+    for (int i = 0; i < w->slot_count; i++)
+        slot_shut(&w->slots[i]);
+    w->frame->to = earliest(w->frame->to, clock_mono());
+    atomic_store_explicit(&w->frames_in_all, w->frame->seq + 1, memory_order_release);
+    frame_publish(w);
+    return NULL;
+}
+
+/* ---- from the agent's thread ---- */
+
+static int watch_fd(struct worker *w, int fd, void *who)
+{
+    struct epoll_event event = {.events = EPOLLIN | EPOLLET, .data.ptr = who};
+
+    return fd < 0 || epoll_ctl(w->epoll, EPOLL_CTL_ADD, fd, &event);
+}
+
+struct worker *worker_new(const struct load_spec *spec, const struct timeline *timeline, int index,
+                          struct target_set *set, const struct http_search *search, int bell,
+                          struct complaint *c)
+{
+    struct worker *w = must_calloc(1, sizeof *w);
+    int64_t total = spec->connections;
+
+    w->spec = spec;
+    w->search = search;
+    w->timeline = *timeline;
+    w->index = index;
+    w->bell = bell;
+    w->alarm_due = INT64_MAX;
+    w->next_due = INT64_MAX;
+    w->head_request = !strcmp(spec->method, "HEAD");
+    w->slot_first = (int)(total * index / spec->threads);
+    w->slot_count = (int)(total * (index + 1) / spec->threads) - w->slot_first;
+    w->slots = must_calloc((size_t)w->slot_count, sizeof *w->slots);
+    for (int i = 0; i < w->slot_count; i++) {
+        w->slots[i].fd = -1;
+        if (spec->expect_version)
+            w->slots[i].identity = must_calloc(1, sizeof *w->slots[i].identity);
+    }
+    if (spec->open) {
+        w->backlog_cap = (size_t)((spec->backlog + spec->threads - 1) / spec->threads);
+        w->backlog = must_calloc(w->backlog_cap, sizeof *w->backlog);
+        schedule_begin(&w->schedule, spec->stages, spec->stage_count, spec->poisson, spec->seed,
+                       index, spec->threads);
+    }
+    for (int i = 0; i < 2; i++)
+        w->frames[i] = must_calloc(1, sizeof *w->frames[i]);
+    w->frame = w->frames[0];
+    timeline_frame(&w->timeline, 0, w->frame);
+    atomic_init(&w->pending, set);
+    w->epoll = epoll_create1(EPOLL_CLOEXEC);
+    w->alarm = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
+    w->kick = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+    if (w->epoll < 0 || watch_fd(w, w->alarm, &w->alarm) || watch_fd(w, w->kick, &w->kick))
+        complain(c, "cannot set up a thread's epoll: %s", strerror(errno));
+    return w;
+}
+
+bool worker_start(struct worker *w, struct complaint *c)
+{
+    pthread_attr_t attr;
+    int error;
+
+    pthread_attr_init(&attr);
+    pthread_attr_setstacksize(&attr, STACK_SIZE);
+    error = pthread_create(&w->thread, &attr, worker_main, w);
+    pthread_attr_destroy(&attr);
+    w->running = !error;
+    return w->running || complain(c, "cannot start a thread: %s", strerror(error));
+}
+
+static void kick(struct worker *w)
+{
+    uint64_t one = 1;
+
+    if (write(w->kick, &one, sizeof one) < 0) {
+        /* a full counter kicks as well */
+    }
+}
+
+void worker_retarget(struct worker *w, struct target_set *set)
+{
+    struct target_set *missed =
+        atomic_exchange_explicit(&w->pending, set, memory_order_acq_rel);
+
+    if (missed)
+        target_set_release(missed);
+    kick(w);
+}
+
+void worker_stop(struct worker *w, int64_t at)
+{
+    atomic_store_explicit(&w->stop_at, at, memory_order_release);
+    kick(w);
+}
+
+struct frame *worker_frame(struct worker *w, uint32_t seq)
+{
+    if (atomic_load_explicit(&w->published, memory_order_acquire) <= seq)
+        return NULL;
+    return w->frames[seq & 1];
+}
+
+void worker_frame_done(struct worker *w, uint32_t seq)
+{
+    struct frame *frame = w->frames[seq & 1];
+
+    for (int i = 0; i < PHASES; i++) {
+        frame->parts[i].counts = (struct counts){0};
+        histogram_clear(&frame->parts[i].latency);
+        histogram_clear(&frame->parts[i].raw);
+        histogram_clear(&frame->parts[i].lag);
+    }
+    atomic_store_explicit(&w->consumed, seq + 1, memory_order_release);
+}
+
+uint32_t worker_frames(struct worker *w)
+{
+    return atomic_load_explicit(&w->frames_in_all, memory_order_acquire);
+}
+
+void worker_free(struct worker *w)
+{
+    struct target_set *set;
+
+    if (w->running)
+        pthread_join(w->thread, NULL);
+    set = atomic_exchange(&w->pending, NULL);
+    if (set)
+        target_set_release(set);
+    for (int i = 0; i < w->slot_count; i++)
+        free(w->slots[i].identity);
+    free(w->slots);
+    free(w->backlog);
+    for (int i = 0; i < 2; i++)
+        free(w->frames[i]);
+    close(w->epoll);
+    close(w->alarm);
+    close(w->kick);
+    free(w);
+}
