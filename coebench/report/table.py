@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from ..results.model import MetricResult, Result, Values
+from ..results.model import BayResult, MetricResult, Result, Values
 from . import words
 from .words import Scale, clean
 
@@ -72,6 +72,7 @@ class Table:
     run: tuple[str, ...]
 
 
+LONGEST = 12  # lines of a list under the table
 LIMIT = "the generator was the limit ({}): a rate is a lower bound (≥), a latency can't be compared"
 
 
@@ -85,16 +86,20 @@ class _Footnotes:
         return self.numbers.setdefault(text, len(self.numbers) + 1)
 
 
-def table(result: Result) -> Table:
-    """Lay out a result. Every text of the run is cleaned of what could disturb a terminal or a page."""
-    called = words.names(result.bays)
+def table(result: Result, folder: str = "") -> Table:
+    """Lay out a result; `folder` is where its run folder lies, if the reader has it.
+
+    Every text of the run is cleaned of what could disturb a terminal or a page.
+    """
+    called = words.called_in(result)
     footnotes = _Footnotes()
     holders: dict[str, list[str]] = {}
     for subject, bay in result.bays.items():
         for note in bay.notes:
             holders.setdefault(clean(note), []).append(called[subject])
     columns = []
-    for subject, bay in result.bays.items():
+    for subject in called:
+        bay = result.bays.get(subject) or BayResult(coe=subject)
         about = clean(bay.version if called[subject] == clean(bay.engine) else f"{bay.engine} {bay.version}")
         notes = tuple(
             footnotes(note if len(holders[note]) == len(called) > 1 else f"{', '.join(holders[note])}: {note}")
@@ -113,16 +118,18 @@ def table(result: Result) -> Table:
         sections=sections,
         legend=_legend(result),
         footnotes=tuple((n, text) for text, n in footnotes.numbers.items()),
-        unstable=tuple(
-            (f"{_where(m)}, {called[s]}", clean(v.unstable))
-            for m in result.metrics
-            for s, v in m.values.items()
-            if v.unstable and not m.claim_of
+        unstable=_some(
+            [
+                (f"{_where(m)}, {called[s]}", clean(v.unstable))
+                for m in result.metrics
+                for s, v in m.values.items()
+                if v.unstable and not m.claim_of
+            ]
         ),
         timeouts=_timeouts(result, called),
-        failures=tuple(_failures(result)),
+        failures=_some(_failures(result)),
         warnings=tuple(clean(w) for w in result.warnings),
-        run=_run(result),
+        run=_run(result, folder),
     )
 
 
@@ -136,19 +143,15 @@ def _section(
 ) -> Section:
     metrics = [m for m in result.metrics if m.scenario == scenario]
     with_samples = [m for m in metrics if any(v.n for v in m.values.values())] or metrics
-    same = (
-        {k: v for k, v in with_samples[0].factors.items() if all(m.factors.get(k) == v for m in with_samples)}
-        if len({tuple(m.factors.items()) for m in with_samples})
-        else {}
-    )
+    same = {k: v for k, v in with_samples[0].factors.items() if all(m.factors.get(k) == v for m in with_samples)}
     rows: list[Row] = []
     # What failed as a whole is said once, above the figures, and not again in every one of them.
-    lost = {s: trials for s in result.bays if (trials := _lost(result, scenario, s))}
+    lost = {s: trials for s in called if (trials := _lost(result, scenario, s))}
     if lost:
-        every = {s: len([t for t in result.trials if (t.scenario, t.subject) == (scenario, s)]) for s in result.bays}
+        every = {s: len([t for t in result.trials if (t.scenario, t.subject) == (scenario, s)]) for s in called}
         cells = {
             s: Cell(figure="", trouble=f"{lost[s]} of {every[s]}") if s in lost else Cell(figure=f"0 of {every[s]}")
-            for s in result.bays
+            for s in called
             if every[s]
         }
         rows.append(Row(label="failed trials", cells=cells))
@@ -164,11 +167,11 @@ def _section(
             if own and not heading:
                 label += f", {words.setting(own)}"
             rows.append(_row(m, label, "" if heading else scale.unit, scale, int(heading), lost, footnotes))
-            rows += [
-                _row(c, clean(c.title), "", scale, int(heading) + 1, lost, footnotes)
-                for c in metrics
-                if c.claim_of == m.name and c.factors == m.factors
-            ]
+            for c in metrics:
+                if c.claim_of == m.name and c.factors == m.factors:
+                    own_scale = scale if c.unit == m.unit else words.scale(c.unit, _shown([c]))
+                    unit = "" if c.unit == m.unit else own_scale.unit
+                    rows.append(_row(c, clean(c.title), unit, own_scale, int(heading) + 1, lost, footnotes))
     # Claims on a metric that isn't there, or at a setting of their own, must not vanish.
     placed = {(m.name, tuple(m.factors.items())) for m in metrics if not m.claim_of}
     for c in metrics:
@@ -223,7 +226,7 @@ def _cell(m: MetricResult, subject: str, v: Values, factor: float, places: int, 
         if v.high is not None:
             high = words.number(v.high * factor, places)
         else:
-            high = ">" + words.number(max(s.value for s in v.samples if s.censored) * factor)
+            high = ">" + words.number(max((s.value for s in v.samples if s.censored), default=v.low) * factor)
         interval = f"{words.number(v.low * factor, places)}–{high}"
     return Cell(
         figure=("≥" if v.lower_bound else "") + words.number(v.median * factor, places),
@@ -274,16 +277,32 @@ def _timeouts(result: Result, called: Mapping[str, str]) -> tuple[tuple[str, str
     return tuple((", ".join(who), said) for said, who in alike.items())
 
 
-def _failures(result: Result) -> Iterator[tuple[str, str]]:
+def _failures(result: Result) -> list[tuple[str, str]]:
+    """What failed alike in several blocks is one line."""
+    blocks: dict[tuple[str, str], list[int]] = {}
     for t in result.trials:
         if t.status != "ok":
-            yield clean(t.id), clean(f"{t.status}: {t.reason}" if t.reason else t.status)
+            said = f"{t.status}: {t.reason}" if t.reason else t.status
+            blocks.setdefault((clean(f"{t.subject} {t.scenario}"), clean(said)), []).append(t.block)
+    return [
+        (f"{what}, block{'s' * (len(which) > 1)} {', '.join(map(str, which))}", said)
+        for (what, said), which in blocks.items()
+    ]
 
 
-def _run(result: Result) -> tuple[str, ...]:
+def _some(lines: list[tuple[str, str]]) -> tuple[tuple[str, str], ...]:
+    """A reader's fill of a list that may be as long as the run; the result has all of it."""
+    if len(lines) <= LONGEST:
+        return tuple(lines)
+    return (*lines[: LONGEST - 1], ("…", f"and {len(lines) - LONGEST + 1} more"))
+
+
+def _run(result: Result, folder: str) -> tuple[str, ...]:
     run = result.run
     many = f"{run.blocks} blocks, each in random order" if run.blocks > 1 else "1 block"
     first = [f"run {run.id}", f"seed {run.seed}", many, words.seconds(run.seconds)]
+    if folder:
+        first[0] += f" in {folder}"
     if run.profile:
         first.insert(1, f"profile {run.profile}")
     if not run.complete:

@@ -6,7 +6,8 @@ from collections.abc import Iterator, Sequence
 from typing import ClassVar, TextIO
 
 from rich import box
-from rich.console import Console
+from rich.console import Console, RenderableType
+from rich.constrain import Constrain
 from rich.padding import Padding
 from rich.table import Table as Grid
 from rich.text import Text
@@ -14,6 +15,7 @@ from rich.text import Text
 from ..results.model import Result
 from .table import Cell, Column, Row, Section, Table, table
 
+PROSE = 100  # columns beyond which a line of prose is hard to read
 LABEL_LEAST = 16  # columns that a row's label needs to be read
 GAP = 2
 
@@ -25,13 +27,13 @@ class TerminalReporter:
     """Rich tables that fit the terminal: where not all columns do, each section is printed in several parts.
 
     `width`: columns, by default the terminal's, 80 where there is none. Colour only where `out` is a terminal that has it
-    (and NO_COLOR isn't set), plain ASCII where it can't show more.
+    (and NO_COLOR isn't set), plain ASCII where it can't show more. `folder`: where the run folder lies, to be named.
     """
 
     name: ClassVar[str] = "terminal"
 
-    def __init__(self, width: int | None = None) -> None:
-        self.width = width
+    def __init__(self, width: int | None = None, folder: str = "") -> None:
+        self.width, self.folder = width, folder
 
     def render(self, result: Result, out: TextIO) -> None:
         # Rich must neither interpret nor decorate anything that a run recorded: all of it is Text.
@@ -46,13 +48,16 @@ class TerminalReporter:
     def print(self, result: Result, console: Console) -> None:
         """As `render`, to a console."""
         setter = _Setter(ascii=console.options.ascii_only, width=console.width)
-        for part in setter.document(table(result), empty=not result.metrics):
+        for part in setter.document(table(result, self.folder), empty=not result.metrics):
             console.print(part)
 
 
 class _Setter:
     def __init__(self, *, ascii: bool, width: int) -> None:
-        self.ascii, self.width = ascii, width
+        self.ascii, self.width, self.prose = ascii, width, min(width, PROSE)
+
+    def wrapped(self, text: Text, indent: int = 0) -> Constrain:
+        return Constrain(Padding.indent(text, indent) if indent else text, self.prose)
 
     def text(self, text: str, style: str = "") -> Text:
         return Text(text.translate(_ASCII) if self.ascii else text, style)
@@ -63,14 +68,14 @@ class _Setter:
         said = ",".join(str(n) for n in numbers)
         return f" [{said}]" if self.ascii else " " + said.translate(_SUPERSCRIPT).replace(",", " ")
 
-    def document(self, t: Table, empty: bool) -> Iterator[Text | Grid | Padding]:
+    def document(self, t: Table, empty: bool) -> Iterator[RenderableType]:
         yield Text()
         if empty:
             yield self.text("Nothing was measured.", "bold")
         for section in t.sections:
             yield from self.section(section, t.columns)
         for line in t.legend:
-            yield self.text(line, "dim")
+            yield self.wrapped(self.text(line, "dim"))
         if t.legend:
             yield Text()
         for heading, style, lines in (
@@ -82,12 +87,12 @@ class _Setter:
         ):
             if lines:
                 yield self.text(heading, "bold")
-                yield self.listing(lines, style)
+                yield Constrain(self.listing(lines, style), self.prose)
                 yield Text()
         for line in t.run:
-            yield self.text(line, "dim")
+            yield self.wrapped(self.text(line, "dim"))
 
-    def section(self, section: Section, columns: tuple[Column, ...]) -> Iterator[Text | Grid | Padding]:
+    def section(self, section: Section, columns: tuple[Column, ...]) -> Iterator[RenderableType]:
         head = self.text(section.scenario, "bold")
         if section.question:
             head.append_text(self.text(f"  {section.question}"))
@@ -100,7 +105,7 @@ class _Setter:
         for page in self.pages(section, shown, gap):
             yield self.grid(section, page, gap)
         for sentence in section.sentences:
-            yield Padding.indent(self.text(sentence), 2)
+            yield self.wrapped(self.text(sentence), 2)
         yield Text()
 
     def pages(self, section: Section, columns: Sequence[Column], gap: int) -> Iterator[list[Column]]:

@@ -86,8 +86,13 @@ def setting(factors: Mapping[str, object]) -> str:
     return clean(", ".join(words))
 
 
+def called_in(result: Result) -> dict[str, str]:
+    """As `names`, with subjects that have figures and no bay."""
+    return names(result.bays) | {s: clean(s) for m in result.metrics for s in m.values if s not in result.bays}
+
+
 def names(bays: Mapping[str, BayResult]) -> dict[str, str]:
-    """Subject → what a sentence calls it: the engine's name where the subject is nothing but that COE, else the subject."""
+    """Subject → what a sentence calls it: the engine's name where the subject is that COE and no more, else itself."""
     engines = [b.engine for b in bays.values()]
     return {s: clean(b.engine if b.engine and s == b.coe and engines.count(b.engine) == 1 else s) for s, b in bays.items()}
 
@@ -199,13 +204,13 @@ def sentence(metric: MetricResult, called: Mapping[str, str]) -> str:
     if unsure:
         who = listing([called[s] for s, _ in unsure])
         parts.append(f"no verdict on {who} against {called[first]}: {unsure[0][1].reason}")
-    v = metric.values[first]
-    if ahead and (said := trouble(v)):
-        parts.append(f"but of {called[first]}'s trials {said}")
     what = clean(metric.title)
     if metric.factors:
         what += f" ({setting(metric.factors)})"
-    return f"{what[:1].upper()}{what[1:]}: {'; '.join(parts)}."
+    # A figure of the trials that came through is half the truth where others did not.
+    missing = [f"{called[s]}: {said}" for s, v in metric.values.items() if (said := trouble(v))]
+    but = f" ({'; '.join(missing)})" if missing else ""
+    return f"{what[:1].upper()}{what[1:]}: {'; '.join(parts)}{but}."
 
 
 def silence(result: Result) -> str:
@@ -218,7 +223,7 @@ def silence(result: Result) -> str:
 def headlines(result: Result, per_scenario: int = 3) -> dict[str, list[str]]:
     """Scenario → the sentences to print: of its first metric that has a direction, at up to `per_scenario` settings (the
     last ones, which load the COE most), then of its other metrics at the last setting."""
-    called = names(result.bays)
+    called = called_in(result)
     out: dict[str, list[str]] = {}
     for scenario in dict.fromkeys(m.scenario for m in result.metrics):
         rows = [m for m in result.metrics if m.scenario == scenario and m.better is not Better.NEITHER and not m.claim_of]

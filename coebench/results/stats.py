@@ -348,6 +348,14 @@ def instability(values: Sampled, target: float = 0.10) -> str | None:
         where = int(values.block[values.low == values.high][worst])
         times = f"{factor:.1f} times" if exact[worst] > middle else f"1/{factor:.1f} of"
         return f"block {where} is {times} the median: look at that trial's log, or run more blocks"
+    if len(exact) > 3 and float(np.ptp(exact)) > UNSTABLE_SPREAD * middle:
+        # Kendall's S against the blocks' order, in its standard deviations; 3 of them can be had from 7 trials on.
+        ordered = exact[np.argsort(values.block[values.low == values.high], kind="stable")]
+        n = len(ordered)
+        s = float(np.sign(ordered[None, :] - ordered[:, None])[np.triu_indices(n, 1)].sum())
+        if abs(s) >= 3 * math.sqrt(n * (n - 1) * (2 * n + 5) / 18):
+            way = "rise" if s > 0 else "fall"
+            return f"values {way} from block to block: something is left behind, or the machine was not at rest"
     if spread > UNSTABLE_SPREAD * middle:
         # The interval of a median of n values of scatter s is about ± 1.96 × 1.2533 s / √n wide (normal theory).
         more = math.ceil((1.96 * 1.2533 * spread / (target * middle)) ** 2)

@@ -53,7 +53,8 @@ def test_what_a_reader_must_see(result):
     assert "failed trials 1 of 5 0 of 5 0 of 5" in text
     assert "≥24.8 (22.6–25.4) ⁵" in text and "5 the generator was the limit" in text
     assert "4 Mesos: Marathon-compatible API of coebench, not Marathon" in text
-    assert "kubelet ended: out of memory" in text and "b4.k8s.deploy" in text
+    assert "k8s deploy, block 4 failed: kubelet ended: out of memory" in text
+    assert "mesos deploy, blocks 2, 5 timeout: answers: not within 60 s" in text
     assert "node-monitor-grace-period 40s" in text and "dispatcher heartbeat 5s" in text
     assert "seed 7" in text and "5 blocks" in text and "3.1 % of one core" in text
     assert "the machine's load was 3.1" in text
@@ -69,7 +70,8 @@ def test_sentences(result):
     text = words(shown(result))
     assert re.search(
         r"All instances answer \(10 instances\): Docker Swarm 1\.\d\d× \(1\.\d\d–\d\.\d\d\) faster than Kubernetes; "
-        r"Mesos is not distinguishable from Docker Swarm \(1\.\d\d×, 0\.\d\d–1\.\d\d\)\.",
+        r"Mesos is not distinguishable from Docker Swarm \(1\.\d\d×, 0\.\d\d–1\.\d\d\) "
+        r"\(Kubernetes: 1 of 5 failed\)\.",
         text,
     )
     assert "no verdict on Docker Swarm against Mesos: the generator was the limit" in text
@@ -107,6 +109,29 @@ def test_names_with_markup_and_control_are_printed_as_they_are(tmp_path):
     assert "\x1b" not in text and "\u202e" not in text
 
 
+def test_a_claim_keeps_its_own_unit(result):
+    metrics = [
+        msgspec.structs.replace(
+            m,
+            unit="ms",
+            values={
+                s: msgspec.structs.replace(v, median=v.median and v.median * 1000, low=None, high=None)
+                for s, v in m.values.items()
+            },
+        )
+        if m.claim_of
+        else m
+        for m in result.metrics
+    ]
+    text = words(shown(msgspec.structs.replace(result, metrics=tuple(metrics)), 140))
+    assert re.search(r"engine says ready, ms 14\d\d\b", text)
+
+
+def test_subjects_without_a_bay_are_shown(result):
+    text = shown(msgspec.structs.replace(result, bays={}))
+    assert "1.62 (1.59–1.64)" in text and "faster than k8s" in words(text)
+
+
 def test_many_subjects_are_paged(tmp_path):
     names = {f"{c}-{kind}": c for c in ("k8s", "swarm", "mesos") for kind in ("stock", "harmonised", "local-disk")}
     result = derive(Synthetic(tmp_path, subjects=names, effect=dict.fromkeys(names, 1.0)).write(), SCENARIOS)
@@ -129,6 +154,21 @@ def test_a_run_where_all_failed(tmp_path):
     run.facts = lambda t: Outcome(status="failed", seconds=1.0, reason="no such image")
     text = words(shown(derive(run.write(), SCENARIOS)))
     assert "5 of 5" in text and "–" in text and "failed: no such image" in text
+
+
+def test_long_lists_are_cut(tmp_path):
+    from coebench.hooks import Outcome
+
+    run = Synthetic(tmp_path, blocks=12)
+    run.facts = lambda t: Outcome(status="failed", seconds=1.0, reason=f"trial {t.id} went wrong")
+    text = words(shown(derive(run.write(), SCENARIOS)))
+    assert "and 61 more" in text and text.count("went wrong") == 11
+
+
+def test_the_folder_is_named_where_it_is_known(result):
+    out = io.StringIO()
+    TerminalReporter(200, folder="runs/20260102-quiet").render(result, out)
+    assert "in runs/20260102-quiet" in words(out.getvalue())
 
 
 def test_noise_floor_is_printed(tmp_path):

@@ -108,16 +108,16 @@ def test_no_end_above():
         {"b": 1.0},
         a=Values(above=60.0, n=5, censored=5),
     )
-    assert words.sentence(m, CALLED) == "Heals: B at least 5.2× faster than A."
+    assert words.sentence(m, CALLED) == "Heals: B at least 5.2× faster than A (A: 5 of 5 timed out)."
 
 
-def test_the_winner_s_own_failures_are_said_with_it():
+def test_failures_are_said_with_it():
     m = metric(
         [Ratio(a="a", b="b", ratio=0.5, low=0.4, high=0.6, distinguishable=True)],
         {"b": 1.0},
         a=Values(median=0.5, n=4, failed=1),
     )
-    assert words.sentence(m, CALLED) == "Heals: A 2.0× (1.7–2.5) faster than B; but of A's trials 1 of 5 failed."
+    assert words.sentence(m, CALLED) == "Heals: A 2.0× (1.7–2.5) faster than B (A: 1 of 5 failed)."
 
 
 def test_nothing_to_say():

@@ -353,6 +353,15 @@ def test_instability_names_the_cause():
     assert "block 4" in odd and "4.0 times" in odd
 
 
+def test_drift_is_told_from_scatter():
+    rising = [1.0 + 0.05 * i for i in range(8)]
+    assert "rise from block to block" in instability(Sampled.of(rising))
+    assert "fall from block to block" in instability(Sampled.of(rising[::-1]))
+    assert instability(Sampled.of([1.0 + 0.001 * i for i in range(8)])) is None
+    shuffled = [rising[i] for i in (3, 6, 0, 7, 1, 5, 2, 4)]
+    assert "block to block" not in (instability(Sampled.of(shuffled)) or "")
+
+
 def test_instability_needs_three_known_values():
     assert instability(Sampled.of([1.0, 9.0])) is None
     assert instability(Sampled.of([1.0, 60.0, 60.0], [1.0, INF, INF])) is None
