@@ -130,12 +130,12 @@ class _State:
         data = o.data
         if o.name.startswith("bay."):
             step = o.name.removeprefix("bay.").replace("_", " ")
-            _, _, asked = self.bays.get(o.trial, ("", o.at, o.at))
+            before, _, asked = self.bays.get(o.trial, ("", o.at, o.at))
             if step == "deleted":
                 self.bays.pop(o.trial, None)
                 return f"bay {o.trial}: gone"
-            if step in ("creating", "deleting"):
-                asked = o.at
+            if before == "ready" or step in ("creating", "deleting"):
+                asked = o.at  # what comes after is no part of the time to be ready
             self.bays[o.trial] = (step, o.at, asked)
             return f"bay {o.trial}: {step}" + (f" after {seconds(o.at - asked)}" if o.at > asked else "")
         if o.name == "phase.begin":

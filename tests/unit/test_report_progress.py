@@ -103,6 +103,20 @@ def test_texts_of_a_run_can_not_steer_the_terminal(tmp_path):
     assert out.getvalue().endswith("warning: [red]x [2J next\n")
 
 
+def test_steps_of_a_warm_bay_are_timed_from_their_own_beginning():
+    state = progress._State()
+
+    def told(at, name):
+        return state.observed(progress.Observation(at=at, name=name, trial="cb"))
+
+    assert told(1.0, "bay.creating") == "bay cb: creating"
+    assert told(3.0, "bay.ready") == "bay cb: ready after 2.0 s"
+    assert told(90.0, "bay.resized") == "bay cb: resized"
+    assert told(99.0, "bay.deleting") == "bay cb: deleting"
+    assert told(99.6, "bay.deleted") == "bay cb: gone"
+    assert state.bays == {}
+
+
 def test_estimate_knows_the_kinds_of_trials():
     state = progress._State()
     state.begin(0.0, ["b1.a.x", "b1.a.y", "b2.a.x", "b2.a.y"])
