@@ -7,6 +7,7 @@ import queue
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -113,6 +114,12 @@ class Events:
             seen.append(self.found.get(timeout=max(0.01, end - time.monotonic())))
         return seen
 
+    def until_ended(self) -> list[Any]:
+        seen = [self.found.get(timeout=5)]
+        while seen[-1].task_status not in ("TASK_KILLED", "TASK_FAILED", "TASK_FINISHED"):
+            seen.append(self.found.get(timeout=5))
+        return seen
+
 
 def test_says_what_it_is(api: Api) -> None:
     info = api.client.get_info()
@@ -177,6 +184,42 @@ def test_rolling_update_keeps_capacity_and_versions_can_go_back(api: Api) -> Non
     api.client.rollback_app("/web", first.version)
     api.settled()
     assert {api.answer(t).split()[0] for t in api.client.list_tasks("/web")} == {"1"}
+
+
+def test_sending_an_app_back_changes_nothing(api: Api) -> None:
+    api.client.create_app("/web", api.app(constraints=[["hostname", "LIKE", ".*"]]))
+    api.settled()
+    tasks = api.tasks("/web")
+    app = api.client.get_app("/web")
+    app.instances = 1
+    api.client.update_app("/web", app)
+    api.settled()
+    (left,) = api.tasks("/web")
+    assert left in tasks, "its size was changed, nothing else"
+
+
+def test_killing_takes_all_processes_and_waits_for_the_grace(api: Api) -> None:
+    stubborn = "trap '' TERM; sh -c \"trap '' TERM; while :; do sleep 60; done\" & while :; do sleep 60; done"
+    app = api.app(cmd=stubborn, instances=1, health_checks=[], task_kill_grace_period_seconds=1)
+    events = Events(api, ["status_update_event"])
+    api.client.create_app("/stubborn", app)
+    api.settled()
+    (task,) = api.tasks("/stubborn")
+    begun = time.monotonic()
+    api.client.scale_app("/stubborn", instances=0)
+    api.settled()
+    assert 0.9 < time.monotonic() - begun < 3
+    seen = events.until_ended()
+    assert [e.task_status for e in seen][-2:] == ["TASK_KILLING", "TASK_KILLED"]
+    assert seen[-1].message == "Command terminated with signal Killed"
+    assert not [p for p in Path("/proc").glob("[0-9]*/environ") if names(p, task)], "nothing of it is left"
+
+
+def names(environ: Path, task: str) -> bool:
+    try:
+        return task.encode() in environ.read_bytes() and b"MESOS_TASK_ID" in environ.read_bytes()
+    except OSError:
+        return False
 
 
 def test_restart(api: Api) -> None:

@@ -159,8 +159,11 @@ def merged(old: Json, change: Json) -> Json:
         new.pop("args", None) if "args" not in change else None
     elif "args" in change:
         new.pop("cmd", None)
-    if "ports" in change:
-        new.pop("portDefinitions", None)
+    if "ports" in change and "portDefinitions" not in change:
+        if change["ports"] == [p["port"] for p in old.get("portDefinitions") or []]:
+            del new["ports"]  # as they are: keep their names
+        else:
+            new.pop("portDefinitions", None)
     return new
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from .apps import App
+from .clock import seconds
 from .instances import Instance
 
 Json = dict[str, Any]
@@ -175,8 +176,8 @@ def _worth(app: App, instance: Instance) -> tuple[int, float]:
         rank = 2
     else:
         rank = 3
-    age = float("".join(c for c in instance.staged_at if c.isdigit()))
-    return rank, -age if app.spec["killSelection"] == "YOUNGEST_FIRST" else age
+    begun = seconds(instance.staged_at)
+    return rank, -begun if app.spec["killSelection"] == "YOUNGEST_FIRST" else begun
 
 
 def limits(app: App, present: int) -> tuple[int, int]:

@@ -66,7 +66,7 @@ class Checks:
         interval = max(float(check["intervalSeconds"]), 0.05)
         while True:
             asked = loop.time()
-            cause = await _http(instance.host, port, check)
+            cause = await _http(instance.address, port, check)
             if cause is None:
                 health.last_success, health.failures = stamp(), 0
                 health.first_success = health.first_success or health.last_success
@@ -94,7 +94,7 @@ class Checks:
             asked = loop.time()
             try:
                 timeout = float(check["timeoutSeconds"])
-                status, headers, body = await wire.get(instance.host, port, check["path"], timeout)
+                status, headers, body = await wire.get(instance.address, port, check["path"], timeout)
             except (OSError, TimeoutError, wire.Malformed):
                 status = 0
             else:

@@ -89,6 +89,11 @@ class Instance:
         return self.id.partition("._app.")[0]
 
     @property
+    def address(self) -> str:
+        """Where it can be reached from here: its host's name need not be known to us."""
+        return self.addresses[0] if self.addresses else self.host
+
+    @property
     def active(self) -> bool:
         """Whether it counts as one of those that are wanted."""
         return not self.killing and not self.inactive

@@ -23,6 +23,7 @@ class Offer:
     id: str
     agent_id: str
     host: str
+    address: str
     attributes: dict[str, str]
     scalars: dict[str, float]
     ports: list[tuple[int, int]]
@@ -42,7 +43,9 @@ class Offer:
                 scalars[resource["name"]] = scalars.get(resource["name"], 0.0) + resource["scalar"]["value"]
             elif resource["name"] == "ports":
                 ports += [(r["begin"], r["end"]) for r in resource["ranges"].get("range", ())]
-        return cls(raw["id"]["value"], raw["agent_id"]["value"], raw["hostname"], attributes, scalars, ports)
+        host = raw["hostname"]
+        address = raw.get("url", {}).get("address", {}).get("ip", host)
+        return cls(raw["id"]["value"], raw["agent_id"]["value"], host, address, attributes, scalars, ports)
 
     def has_port(self, port: int) -> bool:
         return port not in self.taken and any(begin <= port <= end for begin, end in self.ports)
@@ -127,7 +130,7 @@ def place(
     Each goes where fewest of its siblings are, then where most CPU is free, among the offers at hand.
     """
     agents = list(agents)
-    there = Counter(sibling.agent_id for sibling in siblings)
+    there = Counter(sibling.agent_id for sibling in siblings if sibling.active)
     # constraints look at instances of the same configuration only: an update may stand beside what it replaces
     same = [s.attributes for s in siblings if s.config == app.config_at and s.active]
     placed: list[Instance] = []
@@ -193,6 +196,7 @@ def _start(app: App, offer: Offer) -> Instance:
         offer.attributes,
         ports,
         stamp(),
+        addresses=[offer.address],
         ready=not app.spec["readinessChecks"],
     )
     for name in ("cpus", "mem", "disk"):

@@ -34,6 +34,7 @@ FAILOVER_TIMEOUT = 604800.0  # a week
 IDLE_REFUSAL = 120.0  # seconds for which an offer is declined when nothing waits for one
 WAITING_REFUSAL = 1.0  # the same while something waits that does not fit
 KILL_RETRY = 10.0
+LAUNCH_TIMEOUT = 300.0  # seconds after which a task that has not begun to run is killed
 RECONCILE_RETRY = (0.5, 15.0)  # seconds between questions about tasks that Mesos has not spoken of: first and most
 VERSIONS_KEPT = 25
 
@@ -103,6 +104,8 @@ class Scheduler:
             for instance in siblings.values():
                 if instance.running and not instance.killing:
                     self._start_checks(instance)
+                if instance.started_at is None:
+                    self._launch_timer(instance)
                 if instance.unreachable_at is not None:
                     self._unreachable_timer(instance)
         return asyncio.create_task(self.mesos.run())
@@ -340,6 +343,7 @@ class Scheduler:
                 self.instances[app_id][instance.id] = instance
                 self.store.put("instance", instance.id, instance.kept())
                 self.launched += 1
+                self._launch_timer(instance)
             if not queued.count:
                 del self.queue[app_id]
         waiting = any(not self.delay(app_id) for app_id in self.queue)
@@ -376,6 +380,15 @@ class Scheduler:
             self._kill(instance)
             self._flush()
 
+    def _launch_timer(self, instance: Instance) -> None:
+        def overdue() -> None:
+            if instance.started_at is None and instance.state != inst.UNREACHABLE:
+                log.warning("%s has not begun to run within %g s: killed", instance.id, LAUNCH_TIMEOUT)
+                self._kill(instance)
+                self.settle()
+
+        self._later(("launch", instance.id), LAUNCH_TIMEOUT, overdue)
+
     def _send_kill(self, task_id: str, agent_id: str | None) -> None:
         kill: Json = {"task_id": {"value": task_id}}
         if agent_id:
@@ -386,7 +399,7 @@ class Scheduler:
         self.instances.get(instance.app_id, {}).pop(instance.id, None)
         self.store.remove("instance", instance.id)
         self.checks.stop(instance)
-        for kind in ("kill", "unreachable", "lasted"):
+        for kind in ("kill", "unreachable", "lasted", "launch"):
             timer = self._timers.pop((kind, instance.id), None)
             if timer is not None:
                 timer.cancel()
@@ -434,6 +447,7 @@ class Scheduler:
         log.info("%s with %s as %s", "again" if before else "subscribed", self.mesos.master, self._framework_id)
         self.store.put("meta", "framework_id", self._framework_id)
         self._suppressed = False
+        self._short_of_offers = True  # what was declined before stays declined until we ask again
         for siblings in self.instances.values():
             for instance in siblings.values():
                 instance.confirmed = False

@@ -46,7 +46,7 @@ fi
 export MESOS_LAUNCHER
 if [ "$MESOS_LAUNCHER" = linux ]; then
   export MESOS_ISOLATION=${MESOS_ISOLATION:-cgroups/cpu,cgroups/mem,cgroups/pids,namespaces/pid,filesystem/linux,docker/runtime}
-  export MESOS_CGROUPS_ENABLE_CFS=true MESOS_CGROUPS_LIMIT_SWAP=false
+  export MESOS_CGROUPS_ENABLE_CFS=${MESOS_CGROUPS_ENABLE_CFS:-false} MESOS_CGROUPS_LIMIT_SWAP=false
 else
   export MESOS_ISOLATION=${MESOS_ISOLATION:-posix/cpu,posix/mem}
 fi
