@@ -141,9 +141,12 @@ class _Setter:
 
     def cell(self, row: Row, cell: Cell, figures: int) -> Text:
         style = "dim" if row.claim else "bold green" if cell.best else ""
-        text = self.text(cell.figure, style)
+        text = Text()  # without a style of its own, which all that follows would take on
+        figure = self.text(cell.figure, style)
         if cell.interval:
-            text.pad_left(figures - text.cell_len)
+            text.append(" " * (figures - figure.cell_len))
+        text.append_text(figure)
+        if cell.interval:
             text.append_text(self.text(f" ({cell.interval})", "" if cell.best else "dim"))
         if marks := ("✓" if cell.best else "") + ("~" if cell.unstable else ""):
             text.append_text(self.text(f" {marks}", style))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import xml.etree.ElementTree as ET
 
 import pytest
@@ -63,6 +64,21 @@ def test_markup_in_names_stays_in_its_cell(tmp_path):
     text = rendered(MarkdownReporter(), result)
     assert "<img" not in text and "a\\|b&lt;img" in text
     ET.fromstring(picture(result))
+
+
+def test_picture_can_be_read(result):
+    def luminance(code):
+        parts = [int(code[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+        return sum(
+            w * (c / 12.92 if c <= 0.03928 else ((c + 0.055) / 1.055) ** 2.4)
+            for w, c in zip((0.2126, 0.7152, 0.0722), parts, strict=True)
+        )
+
+    ground = luminance("#161b22")
+    colours = set(re.findall(r"\.coebench-r\d+ \{ fill: (#[0-9a-f]{6})", picture(result)))
+    assert len(colours) >= 3
+    for colour in colours:
+        assert (luminance(colour) + 0.05) / (ground + 0.05) >= 4.5, colour
 
 
 def test_picture_is_svg_that_asks_nothing_of_anyone(result):
