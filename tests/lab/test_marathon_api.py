@@ -212,7 +212,8 @@ def test_killing_takes_all_processes_and_waits_for_the_grace(api: Api) -> None:
     seen = events.until_ended()
     assert [e.task_status for e in seen][-2:] == ["TASK_KILLING", "TASK_KILLED"]
     assert seen[-1].message == "Command terminated with signal Killed"
-    assert not [p for p in Path("/proc").glob("[0-9]*/environ") if names(p, task)], "nothing of it is left"
+    environs = Path("/proc").glob
+    api.bay.wait(lambda: not any(names(p, task) for p in environs("[0-9]*/environ")), "its last process to go", 1)
 
 
 def names(environ: Path, task: str) -> bool:
