@@ -25,7 +25,7 @@ from .metric import Better, Metric, Sample
 from .observation import Observation, Observe
 from .prober import Answer, Burst, LoadPlan, LoadResult, Prober, Target
 from .provisioner import Provisioner
-from .scenario import Scenario, Trial
+from .scenario import Deadline, Scenario, Trial
 from .service import (
     Claim,
     Health,
@@ -36,6 +36,7 @@ from .service import (
     Strategy,
     Workload,
 )
+from .watching import FollowingWatch
 
 VERSION = 1
 
@@ -54,9 +55,11 @@ __all__ = [
     "Claim",
     "CoebenchError",
     "Conflict",
+    "Deadline",
     "Driver",
     "EngineError",
     "EngineInfo",
+    "FollowingWatch",
     "Health",
     "Host",
     "Instance",

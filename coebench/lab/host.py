@@ -113,9 +113,7 @@ class Host(msgspec.Struct, kw_only=True):
         if not self.pid1:
             raise BayFailed(f"host {self.spec.name} is not up")
         joins = " ".join(str(f / "init" / "cgroup.procs") for f in cgroups.folders(self.cgroup))
-        script = (
-            f'for f in {joins}; do echo $$ > $f; done; exec nsenter -t {self.pid1.pid} -m -u -i -n -p -C -r -w "$@"'
-        )
+        script = f'for f in {joins}; do echo $$ > $f; done; exec nsenter -t {self.pid1.pid} -m -u -i -n -p -C -r -w "$@"'
         path = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
         return ["sh", "-c", script, "sh", "/usr/bin/env", "-i", path, "HOME=/root", "TERM=xterm", *command]
 

@@ -7,11 +7,10 @@ import os
 import platform
 import shutil
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from stevedore import ExtensionManager
-
+from .. import plugins
 from ..contract import BadInput, Workload
 from . import cgroups, images, paths, trees
 from .cache import Artefact, Say, key
@@ -91,8 +90,7 @@ def pause() -> Artefact:
 
 def workloads() -> dict[str, Workload]:
     """All workloads that are installed, by name."""
-    found = ExtensionManager("coebench.workloads")
-    return {e.name: e.plugin for e in found}
+    return {name: plugins.load("workloads", name, "workload") for name in plugins.names("workloads")}
 
 
 def image_folder(coe: str, say: Say) -> Path:
@@ -109,9 +107,26 @@ def image_folder(coe: str, say: Say) -> Path:
     return Artefact(f"images-{coe}", key(*(p.key for p in parts)), build).ensure(say)
 
 
-def layers(coe: str, say: Say) -> tuple[Path, ...]:
-    """The lower layers of a COE's hosts, uppermost first."""
-    return (*(LAYERS[name]().ensure(say) for name in engine(coe).layers), trees.host_tree().ensure(say))
+def layers(coe: str, say: Say, options: Mapping[str, str] | None = None) -> tuple[Path, ...]:
+    """The lower layers of a COE's hosts, uppermost first; a user's own Kubernetes programs lie over ours."""
+    own: tuple[Path, ...] = ()
+    if given := (options or {}).get("kubernetes-bin"):
+        own = (_own_kubernetes(Path(given)),)
+    return (*own, *(LAYERS[name]().ensure(say) for name in engine(coe).layers), trees.host_tree().ensure(say))
+
+
+def _own_kubernetes(folder: Path) -> Path:
+    """A layer of a user's programs, copied into the cache so that it can't change under a bay. Raises BadInput."""
+    names = ("kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubelet", "kube-proxy")
+    if missing := [n for n in names if not os.access(folder / n, os.X_OK)]:
+        raise BadInput(f"--kubernetes-bin {folder}: lacks {', '.join(missing)}")
+
+    def build(work: Path, out: Path, say: Say) -> None:
+        (out / "usr/local/bin").mkdir(parents=True)
+        for name in names:
+            shutil.copy(folder / name, out / "usr/local/bin" / name)
+
+    return Artefact("kubernetes-own", key(*(digest(folder / n) for n in names)), build).ensure(lambda _: None)
 
 
 def install(coes: Iterable[str], say: Say) -> float:
@@ -135,9 +150,7 @@ def installed(coe: str) -> bool:
 def check_machine() -> None:
     """Raise BadInput, in one line, if the lab can't be on this machine."""
     if os.geteuid() != 0:
-        raise BadInput(
-            "the lab makes namespaces, mounts and cgroups: run it as root (sudo), or use --provisioner existing"
-        )
+        raise BadInput("the lab makes namespaces, mounts and cgroups: run it as root (sudo), or use --provisioner existing")
     release = dict(line.split("=", 1) for line in _os_release() if "=" in line)
     ident, version = release.get("ID", "?").strip('"'), release.get("VERSION_ID", "?").strip('"')
     if (ident, version) != ("debian", "12") or platform.machine() != "x86_64":

@@ -10,9 +10,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-_START = datetime.datetime(
-    2020, 1, 1, tzinfo=datetime.UTC
-)  # before any engine here, so that a wrong clock does no harm
+_START = datetime.datetime(2020, 1, 1, tzinfo=datetime.UTC)  # before any engine here, so that a wrong clock does no harm
 _YEARS = datetime.timedelta(days=3650 * 2)
 
 

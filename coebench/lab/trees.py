@@ -93,9 +93,7 @@ def in_tree(tree: Path, work: Path, command: list[str], log: Path, say: Say, ro:
     script = ["mount --make-rprivate /", f'mount --bind "{work}" "{tree}/build"', f'mount -t proc proc "{tree}/proc"']
     for inside, outside in (ro or {}).items():
         script += [f'mkdir -p "{work}/{inside}"', f'mount --bind "{outside}" "{tree}/build/{inside}"']
-    script.append(
-        f'exec chroot "{tree}" /usr/bin/env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/build LC_ALL=C.UTF-8 "$@"'
-    )
+    script.append(f'exec chroot "{tree}" /usr/bin/env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/build LC_ALL=C.UTF-8 "$@"')
     argv = [
         "unshare",
         "--mount",

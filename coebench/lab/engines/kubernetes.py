@@ -9,7 +9,7 @@ import json
 import ssl
 import tempfile
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 from ...contract import Access, Role
 from .. import pki, plan
@@ -47,6 +47,7 @@ class Kubernetes(Engine):
     title = "Kubernetes"
     version = "1.20.2"
     layers = ("kubernetes",)
+    options: ClassVar[Mapping[str, str]] = {"kubernetes-bin": "a folder with the five programs of another version"}
 
     def prepare(self, secrets: dict[str, str]) -> None:
         if not secrets:
@@ -54,9 +55,7 @@ class Kubernetes(Engine):
             secrets["ca.crt"], secrets["ca.key"] = ca.cert, ca.key
             names = ("127.0.0.1", plan.address("c1"), "10.78.0.1", "localhost", "kubernetes", "kubernetes.default")
             secrets["apiserver.crt"], secrets["apiserver.key"] = ca.sign("kube-apiserver", names=names)
-            secrets["kubelet-client.crt"], secrets["kubelet-client.key"] = ca.sign(
-                "apiserver-kubelet-client", "system:masters"
-            )
+            secrets["kubelet-client.crt"], secrets["kubelet-client.key"] = ca.sign("apiserver-kubelet-client", "system:masters")
             secrets["sa.pub"], secrets["sa.key"] = pki.key_pair()
             for name, (common, organisation) in CLIENTS.items():
                 secrets[f"{name}.crt"], secrets[f"{name}.key"] = ca.sign(common, organisation)
@@ -215,12 +214,8 @@ class Kubernetes(Engine):
             60,
         )
         workers = [h for h in new if h.spec.role is Role.NODE]
-        wait_until(
-            lambda: all((h.run / "images.ok").exists() for h in workers), hosts, "images are loaded on all nodes", 120
-        )
-        wait_until(
-            lambda: all((h.run / "proxy.ok").exists() for h in workers), hosts, "kube-proxy runs on all nodes", 60
-        )
+        wait_until(lambda: all((h.run / "images.ok").exists() for h in workers), hosts, "images are loaded on all nodes", 120)
+        wait_until(lambda: all((h.run / "proxy.ok").exists() for h in workers), hosts, "kube-proxy runs on all nodes", 60)
         step("images")
         api.close()
 
@@ -267,9 +262,7 @@ class _Api:
     def _ask(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> bytes | None:
         try:
             if self.connection is None:
-                self.connection = http.client.HTTPSConnection(
-                    plan.address("c1"), API_PORT, timeout=5, context=self.context
-                )
+                self.connection = http.client.HTTPSConnection(plan.address("c1"), API_PORT, timeout=5, context=self.context)
             kind = "application/merge-patch+json" if method == "PATCH" else "application/json"
             self.connection.request(method, path, json.dumps(body) if body else None, {"Content-Type": kind})
             answer = self.connection.getresponse()

@@ -88,16 +88,14 @@ class Mesos(Engine):
         return {"mesos": "1.11.0", "scheduler": "coebench's Marathon-compatible API"}
 
     def notes(self) -> tuple[str, ...]:
-        notes = (
+        notes: tuple[str, ...] = (
             "Marathon itself can't be had: a Marathon-compatible scheduler of coebench's own stands in for it, "
             "so these are not Marathon's times",
             "Mesos' master and agent are the release's code, run by a process host of coebench's own; the command executor is "
             "coebench's, TLS is off",
         )
         if cgroups.version() == 2:
-            notes += (
-                "this machine has cgroup v2, which Mesos 1.11 doesn't know: no CPU or memory limits, no image isolation",
-            )
+            notes += ("this machine has cgroup v2, which Mesos 1.11 doesn't know: no CPU or memory limits, no image isolation",)
         return notes
 
 

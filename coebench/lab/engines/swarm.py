@@ -58,9 +58,7 @@ class Swarm(Engine):
 
         wait_until(ready, hosts, "all nodes become Ready", 60)
         step("nodes")
-        wait_until(
-            lambda: all((h.run / "images.ok").exists() for h in new), hosts, "images are loaded on all nodes", 120
-        )
+        wait_until(lambda: all((h.run / "images.ok").exists() for h in new), hosts, "images are loaded on all nodes", 120)
         step("images")
 
     def leave(self, hosts: list[Host], gone: list[Host]) -> None:

@@ -1,0 +1,167 @@
+"""`coebench compare`, `plan` and `report`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from ..runner.plan import Plan
+
+Subjects = Annotated[
+    list[str] | None,
+    typer.Argument(help="Columns: COE, COE:option=value,… or NAME=COE:option=value,… (k8s swarm mesos)", show_default=False),
+]
+PlanFile = Annotated[Path | None, typer.Option("--plan", help="A plan in TOML; what the command line says wins.")]
+Profile = Annotated[str | None, typer.Option(help="smoke, default or full.")]
+Trials = Annotated[int | None, typer.Option(help="Blocks: each has every subject once, in random order.")]
+Scenarios = Annotated[str | None, typer.Option(help="Names, with commas between.")]
+Seed = Annotated[int | None, typer.Option(help="Of the random order; drawn and recorded if not given.")]
+Nodes = Annotated[int | None, typer.Option(help="Nodes of each bay.")]
+HostCpu = Annotated[float | None, typer.Option(help="Cores each host of a bay may use; 0: no limit, equal weights.")]
+HostMemory = Annotated[int | None, typer.Option(help="Memory of each host of a bay, in MiB.")]
+Timeouts = Annotated[str | None, typer.Option(help="stock: the engines' own failure detection; harmonised: alike for all.")]
+Setting = Annotated[
+    list[str] | None,
+    typer.Option("--set", help="SCENARIO.SETTING=VALUE, the value in TOML: --set 'deploy.instances=[1,30]'"),
+]
+ProvisionerName = Annotated[str | None, typer.Option("--provisioner", help="Where bays come from.")]
+
+
+def compare(
+    subjects: Subjects = None,
+    plan: PlanFile = None,
+    profile: Profile = None,
+    trials: Trials = None,
+    scenarios: Scenarios = None,
+    seed: Seed = None,
+    nodes: Nodes = None,
+    host_cpu: HostCpu = None,
+    host_memory: HostMemory = None,
+    timeouts: Timeouts = None,
+    setting: Setting = None,
+    provisioner: ProvisionerName = None,
+    runs: Annotated[Path, typer.Option(help="Where run folders are made.")] = Path("runs"),
+    json: Annotated[bool, typer.Option("--json", help="Print the result, alone, as JSON on standard output.")] = False,
+) -> None:
+    """Put the same workload on each COE, by turns, and print the table.
+
+    Exit code: 0 all measured, 1 some trial failed (the table says which and why), 2 bad input, 130 interrupted.
+    """
+    from ..report.progress import Progress
+    from ..runner.run import Interrupted, Run
+
+    effective = _plan(
+        subjects, plan, profile, trials, scenarios, seed, nodes, host_cpu, host_memory, timeouts, setting, provisioner
+    )
+    progress = Progress()
+    run = Run(effective, runs, sys.argv, [progress], lambda text: print(text, file=sys.stderr, flush=True))
+    try:
+        result = run.execute()
+    except Interrupted:
+        progress.close()
+        folder = getattr(run, "folder", None)
+        print(f"coebench: interrupted; what was seen is in {folder}, the bays are gone", file=sys.stderr)
+        raise typer.Exit(130) from None
+    finally:
+        progress.close()
+    _render(result, "json" if json else "terminal")
+    print(f"run folder: {run.folder}", file=sys.stderr)
+    raise typer.Exit(1 if any(t.status in ("failed", "timeout", "interrupted") for t in result.trials) else 0)
+
+
+def plan(
+    subjects: Subjects = None,
+    plan: PlanFile = None,
+    profile: Profile = None,
+    trials: Trials = None,
+    scenarios: Scenarios = None,
+    seed: Seed = None,
+    nodes: Nodes = None,
+    host_cpu: HostCpu = None,
+    host_memory: HostMemory = None,
+    timeouts: Timeouts = None,
+    setting: Setting = None,
+    provisioner: ProvisionerName = None,
+) -> None:
+    """Print the effective plan as TOML, fit for --plan, and run nothing."""
+    import msgspec
+
+    effective = _plan(
+        subjects, plan, profile, trials, scenarios, seed, nodes, host_cpu, host_memory, timeouts, setting, provisioner
+    )
+    typer.echo(msgspec.toml.encode(_without_none(msgspec.to_builtins(effective))).decode(), nl=False)
+
+
+def report(
+    run: Annotated[Path, typer.Argument(help="A run folder, or a file that --json wrote.")],
+    format: Annotated[str, typer.Option("--format", help="terminal, markdown or json.")] = "terminal",
+) -> None:
+    """Print the report of a run again."""
+    from .. import plugins
+    from ..results import derive
+
+    scenarios = {name: plugins.load("scenarios", name, "scenario")() for name in plugins.names("scenarios")}
+    _render(derive.load(run, scenarios), format)
+
+
+def _render(result: Any, format: str) -> None:
+    from .. import plugins
+
+    plugins.load("reporters", format, "format")().render(result, sys.stdout)
+    sys.stdout.flush()
+
+
+def _plan(
+    subjects: list[str] | None,
+    file: Path | None,
+    profile: str | None,
+    trials: int | None,
+    scenarios: str | None,
+    seed: int | None,
+    nodes: int | None,
+    host_cpu: float | None,
+    host_memory: int | None,
+    timeouts: str | None,
+    settings: list[str] | None,
+    provisioner: str | None,
+) -> Plan:
+    from ..contract import BadInput
+    from ..runner import plan as plans
+
+    content = plans.read(file) if file else {}
+    for word in settings or []:
+        import tomllib
+
+        name, dot, rest = word.partition(".")
+        try:
+            value = tomllib.loads(rest)
+        except tomllib.TOMLDecodeError as e:
+            raise BadInput(f"--set {word}: write SCENARIO.SETTING=VALUE with a TOML value ({e})") from None
+        if not dot or not name:
+            raise BadInput(f"--set {word}: write SCENARIO.SETTING=VALUE")
+        content.setdefault("settings", {}).setdefault(name, {}).update(value)
+    given = {
+        "profile": profile,
+        "blocks": trials,
+        "scenarios": scenarios.split(",") if scenarios is not None else None,
+        "seed": seed,
+        "provisioner": provisioner,
+        "nodes": nodes,
+        "cpu": host_cpu,
+        "memory": host_memory,
+        "timeouts": timeouts,
+    }
+    return plans.make(content, subjects or [], given)
+
+
+def _without_none(value: Any) -> Any:
+    """TOML has no null: what is not set is left out."""
+    if isinstance(value, dict):
+        return {k: _without_none(v) for k, v in value.items() if v is not None}
+    if isinstance(value, list):
+        return [_without_none(v) for v in value]
+    return value

@@ -1,0 +1,157 @@
+"""`coebench lab`: the embedded bays, of use on their own."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(help="Real engines on this machine: install, up, status, exec, logs, down.", no_args_is_help=True)
+
+BayName = Annotated[str, typer.Argument(help="A bay: its COE's name unless it was given another (lab status).")]
+
+
+@app.command()
+def install(
+    coes: Annotated[list[str] | None, typer.Argument(help="COEs; all if none is named.", show_default=False)] = None,
+) -> None:
+    """Build what bays need into the user's cache; goes on where an earlier try stopped. About 6 minutes, once."""
+    from ..lab import install as installing
+    from ..lab.engines import ENGINES, engine
+
+    for coe in coes or []:
+        engine(coe)
+    begun = time.monotonic()
+
+    def say(text: str) -> None:
+        typer.echo(f"{time.monotonic() - begun:6.1f} s  {text}")
+        sys.stdout.flush()
+
+    installing.install(coes or list(ENGINES), say)
+    say("the lab is installed")
+
+
+@app.command()
+def up(
+    coe: Annotated[str, typer.Argument(help="k8s, swarm or mesos.")],
+    nodes: Annotated[int, typer.Option(help="Nodes, besides the control host.")] = 3,
+    name: Annotated[str | None, typer.Option(help="The bay's name; the COE's if not given.")] = None,
+    timeouts: Annotated[str, typer.Option(help="stock or harmonised.")] = "stock",
+    host_memory: Annotated[int, typer.Option(help="Memory of each host, in MiB.")] = 3072,
+    host_cpu: Annotated[float, typer.Option(help="Cores each host may use; 0: no limit.")] = 0.0,
+    kubernetes_bin: Annotated[Path | None, typer.Option(help="A folder with your own Kubernetes programs.")] = None,
+) -> None:
+    """Start a bay and say how to use it. It stays until `coebench lab down`."""
+    from ..contract import BaySpec
+    from ..lab import bay as bays
+    from ..lab import install as installing
+    from ..lab import lock, relay
+    from ..provision.lab import LabProvisioner
+
+    options = {"kubernetes-bin": str(kubernetes_bin.resolve())} if kubernetes_bin else {}
+    spec = BaySpec(coe=coe, nodes=nodes, cpu=host_cpu, memory=host_memory << 20, timeouts=timeouts, options=options)
+    LabProvisioner().check(spec)
+    with lock.take("lab up"):
+        installing.install([coe], lambda text: typer.echo(text, err=True))
+        begun = time.monotonic()
+
+        def step(text: str) -> None:
+            typer.echo(f"{time.monotonic() - begun:6.2f} s  {text}", err=True)
+
+        layers = installing.layers(coe, step, spec.options)
+        images = installing.image_folder(coe, step)
+        bay_name = name or coe
+        try:
+            bay = bays.LabBay.create(bay_name, spec, layers, images, step)
+        except BaseException:
+            if bay_name in bays.names() and not bays.LabBay.open(bay_name).state.ready:
+                bays.erase(bay_name)
+            raise
+        typer.echo(f"{time.monotonic() - begun:6.2f} s  ready", err=True)
+        typer.echo(relay.usage(bay))
+
+
+@app.command()
+def status() -> None:
+    """List the bays that are up, with their hosts."""
+    from ..contract import BadInput
+    from ..lab import bay as bays
+    from ..lab import cgroups
+
+    names = bays.names()
+    if not names:
+        typer.echo("no bay is up")
+    for name in names:
+        try:
+            bay = bays.LabBay.open(name)
+        except BadInput:
+            typer.echo(f"{name}: remains of a bay (coebench clean)")
+            continue
+        state = "ready" if bay.state.ready else "not ready"
+        typer.echo(f"{name}: {bay.engine.title} {bay.engine.version}, {state}")
+        for h in bay.hosts:
+            ident = h.cgroup
+            use = f"{cgroups.memory_bytes(ident) >> 20} MiB, {cgroups.cpu_seconds(ident):.1f} s CPU"
+            word = "up" if h.alive else "down"
+            typer.echo(f"  {h.spec.name:<4} {h.spec.role.value:<8} {h.spec.address:<12} {word:<5} {use}")
+
+
+@app.command("exec", context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
+def exec_(
+    bay: BayName,
+    command: Annotated[list[str], typer.Argument(help="[HOST:] then a command; on the control host if none is named.")],
+) -> None:
+    """Run a command on a host of a bay: `coebench lab exec k8s kubectl get nodes`, `coebench lab exec k8s n1: ctr tasks ls`."""
+    from ..contract import BadInput
+    from ..lab.bay import LabBay
+
+    opened = LabBay.open(bay)
+    words = [w for w in command if w != "--"] if command[:1] == ["--"] else list(command)
+    host = opened.host("c1")
+    if words and words[0].endswith(":"):
+        host = opened.host(words.pop(0)[:-1])
+    if not words:
+        raise BadInput("lab exec: no command is given")
+    raise typer.Exit(subprocess.run(host.enter(words)).returncode)
+
+
+@app.command()
+def logs(
+    bay: BayName,
+    host: Annotated[str | None, typer.Argument(help="A host; all if none is named.", show_default=False)] = None,
+    log: Annotated[str | None, typer.Argument(help="A log's name; all if none is given.", show_default=False)] = None,
+    lines: Annotated[int, typer.Option("-n", help="Lines of each.")] = 20,
+) -> None:
+    """Print the ends of the engines' logs."""
+    from ..lab.bay import LabBay
+
+    opened = LabBay.open(bay)
+    for h in [opened.host(host)] if host else opened.hosts:
+        for file in sorted((h.folder / "upper/var/log").glob("*.log")):
+            if log in (None, file.stem):
+                typer.echo(f"==> {h.spec.name} {file.stem}")
+                typer.echo(h.log(file.stem, lines))
+
+
+@app.command()
+def down(
+    bays: Annotated[list[str] | None, typer.Argument(help="Bays; all if none is named.", show_default=False)] = None,
+) -> None:
+    """Take bays away."""
+    from ..contract import BadInput
+    from ..lab import bay as labs
+    from ..lab import lock
+
+    with lock.take("lab down"):
+        known = labs.names()
+        for name in bays or known:
+            if name not in known:
+                raise BadInput(f"no lab bay '{name}' is up" + (f"; up: {', '.join(known)}" if known else ""))
+        for name in bays or known:
+            begun = time.monotonic()
+            labs.erase(name)
+            typer.echo(f"{name} is gone ({time.monotonic() - begun:.2f} s)")

@@ -1,0 +1,60 @@
+"""`coebench`: the commands and what becomes of errors."""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from . import compare, doctor, drivers, lab
+
+app = typer.Typer(
+    name="coebench",
+    help="The same workload on Kubernetes, Docker Swarm and Mesos, measured the same way, in one table.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command("compare")(compare.compare)
+app.command("plan")(compare.plan)
+app.command("report")(compare.report)
+app.command("doctor")(doctor.doctor)
+app.command("clean")(doctor.clean)
+app.add_typer(drivers.app, name="drivers")
+app.add_typer(lab.app, name="lab")
+
+
+def _version(value: bool) -> None:
+    if value:
+        from .. import __version__
+
+        typer.echo(f"coebench {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Print the version and end."),
+) -> None:
+    """The same workload on Kubernetes, Docker Swarm and Mesos, measured the same way, in one table."""
+
+
+def main() -> None:
+    """Exit codes: 0 all measured, 1 some trial failed, 2 bad input, 130 interrupted."""
+    from ..contract import BadInput, CoebenchError
+
+    try:
+        app()
+    except BadInput as e:
+        print(f"coebench: {e}", file=sys.stderr)
+        sys.exit(2)
+    except CoebenchError as e:
+        print(f"coebench: {e}", file=sys.stderr)
+        if evidence := getattr(e, "evidence", ""):
+            print(evidence, file=sys.stderr)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except BrokenPipeError:
+        sys.stderr.close()
+        sys.exit(1)

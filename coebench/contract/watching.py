@@ -1,0 +1,97 @@
+"""What a driver's `Watch` is made of: a thread that follows the engine, and a queue of changes that it fills."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Callable, Iterable
+from types import TracebackType
+from typing import Self
+
+from .clock import now
+from .driver import Change
+from .errors import EngineError
+from .service import Instance
+
+
+class FollowingWatch:
+    """Runs `follow(watch)` in a thread until closed; it calls `snapshot` or `apply` with what the engine says.
+
+    `snapshot` takes the whole list and finds out what changed, so that a follower which lost its stream need only list
+    again: nothing is lost and nothing repeated. `on_close` must make a blocked `follow` return.
+    """
+
+    def __init__(
+        self,
+        follow: Callable[[FollowingWatch], None],
+        on_close: Callable[[], None] = lambda: None,
+        fallback: str = "",
+    ) -> None:
+        self.fallback = fallback
+        self.closed = threading.Event()
+        self._on_close = on_close
+        self._queue: queue.SimpleQueue[Change | EngineError] = queue.SimpleQueue()
+        self._known: dict[str, Instance] = {}
+        self._lock = threading.Lock()
+        self._thread = threading.Thread(target=self._run, args=(follow,), name="watch", daemon=True)
+        self._thread.start()
+
+    def _run(self, follow: Callable[[FollowingWatch], None]) -> None:
+        try:
+            follow(self)
+        except EngineError as e:
+            if not self.closed.is_set():
+                self._queue.put(e)
+        except Exception as e:
+            if not self.closed.is_set():
+                self._queue.put(EngineError("the watch ended", f"{type(e).__name__}: {e}"))
+
+    # for the follower
+
+    def snapshot(self, instances: Iterable[Instance]) -> None:
+        """All instances there are now."""
+        seen = now()
+        with self._lock:
+            current = {i.id: i for i in instances}
+            for ident in [k for k in self._known if k not in current]:
+                self._queue.put(Change("removed", self._known.pop(ident), seen))
+            for instance in current.values():
+                self._put(instance, seen)
+
+    def apply(self, instance: Instance, removed: bool = False) -> None:
+        """One instance as it is now, or as it last was."""
+        seen = now()
+        with self._lock:
+            if not removed:
+                self._put(instance, seen)
+            elif self._known.pop(instance.id, None):
+                self._queue.put(Change("removed", instance, seen))
+
+    def _put(self, instance: Instance, seen: float) -> None:
+        old = self._known.get(instance.id)
+        if old != instance:
+            self._known[instance.id] = instance
+            self._queue.put(Change("changed" if old else "added", instance, seen))
+
+    # the port
+
+    def next(self, timeout: float) -> Change | None:
+        try:
+            item = self._queue.get(timeout=max(0.0, timeout))
+        except queue.Empty:
+            return None
+        if isinstance(item, EngineError):
+            raise item
+        return item
+
+    def close(self) -> None:
+        if not self.closed.is_set():
+            self.closed.set()
+            self._on_close()
+            self._thread.join(timeout=5)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, t: type[BaseException] | None, e: BaseException | None, tb: TracebackType | None) -> None:
+        self.close()

@@ -1,0 +1,55 @@
+"""One run at a time: who holds the lab."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import time
+from types import TracebackType
+
+from ..contract import BadInput
+from . import paths
+
+
+class Lock:
+    """Held until closed or until the process ends, however it ends: the kernel gives it back."""
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+
+    def close(self) -> None:
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+    def __enter__(self) -> Lock:
+        return self
+
+    def __exit__(self, t: type[BaseException] | None, e: BaseException | None, tb: TracebackType | None) -> None:
+        self.close()
+
+
+def take(what: str) -> Lock:
+    """Take the lab for this process. Raises BadInput that tells who has it."""
+    file = paths.state() / "lock"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    fd = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        holder = os.pread(fd, 4096, 0).decode(errors="replace")
+        os.close(fd)
+        raise BadInput(f"the lab is in use: {_tell(holder)}; wait for it to end, or end it") from None
+    os.ftruncate(fd, 0)
+    os.pwrite(fd, json.dumps({"pid": os.getpid(), "what": what, "since": time.time()}).encode(), 0)
+    return Lock(fd)
+
+
+def _tell(holder: str) -> str:
+    try:
+        h = json.loads(holder)
+        since = time.strftime("%H:%M:%S", time.localtime(h["since"]))
+        return f"coebench {h['what']}, process {h['pid']}, since {since}"
+    except (ValueError, KeyError, TypeError):
+        return "by another coebench"

@@ -1,0 +1,207 @@
+"""The prober: a service of the bay's own, deployed by the driver under test, reached through its published port."""
+
+from __future__ import annotations
+
+import contextlib
+import queue
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from ..contract import Answer, Driver, EngineError, LoadPlan, LoadResult, PhaseTimeout, Target, Workload
+from .agent import Agent, targets_word
+
+SERVICE = "coebench-prober"
+BUSY = 0.8  # of a core: a generator thread above this is taken to be the limit (anchors, method 5)
+LATE_MS = 1.0  # median send lag above which an open load is the generator's, not the service's
+
+
+class BayProber:
+    """Deployed once a bay and shared by its trials. `start` before use, `stop` to take it away."""
+
+    def __init__(self, driver: Driver, workload: Workload) -> None:
+        self._driver = driver
+        self._workload = workload
+        self._agents: dict[str, Agent] = {}
+        self._seen: queue.SimpleQueue[Answer | EngineError] = queue.SimpleQueue()
+        self._targets: dict[str, Target] = {}
+        self._down: dict[str, bool] = {}
+
+    def start(self, timeout: float) -> None:
+        """Deploy it and connect. Raises PhaseTimeout, EngineError."""
+        deadline = time.monotonic() + timeout
+        with self._driver.watch(SERVICE) as watch:
+            self._driver.deploy(self._workload.service(SERVICE, 1, self._workload.versions[0]))
+            last = ""
+            while not self._agents:
+                left = deadline - time.monotonic()
+                if left <= 0:
+                    raise PhaseTimeout("starting the prober", timeout, last or "no instance of it was ever listed")
+                change = watch.next(min(left, 1.0))
+                if change is None:
+                    continue
+                i = change.instance
+                last = f"{i.id}: {i.engine_state} {i.reason}".strip()
+                if change.kind != "removed" and i.live and i.published:
+                    self._connect(i.id, i.published, deadline)
+
+    def _connect(self, ident: str, published: tuple[str, int], deadline: float) -> None:
+        """An address may be told before anybody listens there."""
+        while True:
+            try:
+                self._agents[ident] = Agent(*published)
+                return
+            except EngineError:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.02)
+
+    def stop(self) -> None:
+        """Disconnect and remove the service."""
+        self.close()
+        self._driver.remove(SERVICE)
+
+    def close(self) -> None:
+        for agent in self._agents.values():
+            agent.close()
+        self._agents.clear()
+
+    @property
+    def _agent(self) -> Agent:
+        if not self._agents:
+            raise EngineError("the prober", "it is not connected")
+        return next(iter(self._agents.values()))
+
+    # the port: sight
+
+    def watch(self, target: Target, path: str = "/id", interval: float = 0.005, timeout: float = 1.0) -> str:
+        agent = self._agent
+        words = {"addr": target.address, "port": target.port, "path": path}
+        words |= {"interval": f"{interval * 1000:g}ms", "timeout": f"{timeout * 1000:g}ms"}
+        return agent.begin("watch", lambda event: self._event(agent, target, event), **words)
+
+    def _event(self, agent: Agent, target: Target, event: dict[str, Any]) -> None:
+        kind = event["event"]
+        if kind in ("lost", "error"):
+            self._seen.put(EngineError("the prober", event.get("message", "its connection ended")))
+        if kind not in ("change", "failure"):
+            return
+        ident = event["id"]
+        if kind == "change":
+            was_down = self._down.get(ident, True)
+            self._down[ident] = not event["up"]
+            kind = ("up" if was_down else "changed") if event["up"] else "down"
+        self._seen.put(
+            Answer(
+                watch=ident,
+                kind=kind,
+                at=agent.time(event["at"]),
+                sent=agent.time(event["sent"]),
+                target=target,
+                instance=event.get("instance") or "",
+                version=event.get("version") or "",
+                started=_number(event.get("started")),
+                tries=event.get("tries", 0),
+                error=event.get("error") or "",
+            )
+        )
+
+    def unwatch(self, watch: str) -> None:
+        for agent in self._agents.values():
+            agent.forget(watch)
+            with contextlib.suppress(EngineError):
+                agent.tell("unwatch", watch)
+        self._down.pop(watch, None)
+
+    def next(self, timeout: float) -> Answer | None:
+        try:
+            seen = self._seen.get(timeout=max(0.0, timeout))
+        except queue.Empty:
+            return None
+        if isinstance(seen, EngineError):
+            raise seen
+        return seen
+
+    def offset(self) -> tuple[float, float]:
+        return self._agent.offset, self._agent.uncertainty
+
+    def generators(self) -> Sequence[str]:
+        return tuple(self._agents)
+
+    # the port: load
+
+    def load(self, plan: LoadPlan) -> LoadResult:
+        agent = self._agent
+        events: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
+        words: dict[str, Any] = {
+            "targets": targets_word((t.address, t.port) for t in plan.targets),
+            "path": plan.path,
+            "mode": "open" if plan.rate else "closed",
+            "connections": plan.connections,
+            "threads": plan.threads,
+            "duration": f"{plan.duration:g}s",
+            "warmup": f"{plan.warmup:g}s",
+            "timeout": f"{plan.timeout:g}s",
+        }
+        if plan.rate:
+            words |= {"rate": f"{plan.rate:g}", "arrivals": plan.arrivals}
+        ident = agent.begin("load", events.put, **words)
+        limit = plan.warmup + plan.duration + plan.timeout + 15
+        deadline = time.monotonic() + limit
+        try:
+            while True:
+                try:
+                    event = events.get(timeout=max(0.0, deadline - time.monotonic()))
+                except queue.Empty:
+                    raise EngineError("the generator", f"it did not report its end within {limit:g} s") from None
+                if event["event"] in ("error", "lost"):
+                    raise EngineError("the generator", event.get("message", "its connection ended"))
+                if event["event"] == "done":
+                    return _result(plan, event)
+        finally:
+            agent.forget(ident)
+            with contextlib.suppress(EngineError):
+                agent.tell("stop", ident)
+
+
+def _result(plan: LoadPlan, done: dict[str, Any]) -> LoadResult:
+    seconds = (done["measured_to"] - done["measured_from"]) / 1e9
+    lag = done.get("send_lag_ms") or {}
+    saturated = ""
+    if done["cpu_busiest"] > BUSY:
+        saturated = f"the generator's busiest thread used {done['cpu_busiest']:.0%} of a core"
+    elif plan.rate and done["unsent"]:
+        saturated = f"{done['unsent']} of {done['planned']} planned requests were not sent"
+    elif plan.rate and (lag.get("p50") or 0) > LATE_MS:
+        saturated = f"half of the requests were sent over {lag['p50']:.2f} ms late"
+    return LoadResult(
+        tool="coeload",
+        seconds=seconds,
+        planned=done["planned"],
+        sent=done["sent"],
+        ok=done["ok"],
+        errors=done.get("errors") or {},
+        unsent=done["unsent"],
+        inflight=done.get("in_flight", 0),
+        offered_rps=done["offered_rps"],
+        achieved_rps=done["achieved_rps"],
+        latency_ms=_numbers(done.get("latency_ms")),
+        raw_ms=_numbers(done.get("raw_latency_ms")),
+        lag_ms=_numbers(lag),
+        cpu=done["cpu"],
+        saturated=saturated,
+        per_target={name: t["ok"] for name, t in (done.get("targets") or {}).items()},
+        histogram=done.get("latency") or "",
+        raw_histogram=done.get("raw") or "",
+    )
+
+
+def _numbers(values: dict[str, Any] | None) -> dict[str, float]:
+    return {k: float(v) for k, v in (values or {}).items() if v is not None}
+
+
+def _number(text: str | None) -> float:
+    try:
+        return float(text or 0)
+    except ValueError:
+        return 0.0

@@ -1,0 +1,97 @@
+"""Drivers, provisioners, workloads, scenarios, reporters: found by entry point, loaded only when asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib.metadata import EntryPoint
+from typing import Any
+
+import msgspec
+from stevedore import DriverManager, _cache
+
+from .contract import VERSION, BadInput
+
+GROUPS = ("drivers", "provisioners", "workloads", "scenarios", "reporters", "hooks")
+
+
+class Found(msgspec.Struct, frozen=True, kw_only=True):
+    """One entry point. `broken` says why it can't be used, empty if it can."""
+
+    name: str
+    where: str  # "module:object"
+    package: str
+    broken: str = ""
+    title: str = ""
+
+
+def names(group: str) -> tuple[str, ...]:
+    """The names in a group, sorted; nothing is imported."""
+    return tuple(sorted(_entry_points(group)))
+
+
+def load(group: str, name: str, what: str) -> Any:
+    """The object behind a name. Raises BadInput: unknown (names those known), twice there, or broken (says why)."""
+    found = _entry_points(group)
+    if name not in found:
+        raise BadInput(f"unknown {what} '{name}'; known: {', '.join(sorted(found)) or 'none'}")
+    if len(found[name]) > 1:
+        both = " and ".join(f"{e.value} ({_package(e)})" for e in found[name])
+        raise BadInput(f"two {what}s are named '{name}': {both}; uninstall one of the packages")
+    try:
+        plugin = DriverManager(f"coebench.{group}", name, on_load_failure_callback=_reraise).driver
+    except Exception as e:
+        raise BadInput(f"{what} '{name}' can't be loaded: {_reason(e)}") from e
+    return _checked(plugin, group, what, name)
+
+
+def survey(group: str) -> tuple[Found, ...]:
+    """All of a group, the broken ones with their reason. Imports every one of them."""
+    found = []
+    for name, points in sorted(_entry_points(group).items()):
+        for e in points:
+            broken, title = "", ""
+            if len(points) > 1:
+                broken = f"{len(points)} packages give this name"
+            else:
+                try:
+                    title = getattr(_checked(e.load(), group, group[:-1], name), "title", "")
+                except Exception as error:
+                    broken = _reason(error)
+            found.append(Found(name=name, where=e.value, package=_package(e), broken=broken, title=title))
+    return tuple(found)
+
+
+def _checked(plugin: Any, group: str, what: str, name: str) -> Any:
+    if group == "drivers" and getattr(plugin, "contract", None) != VERSION:
+        wants = getattr(plugin, "contract", "none")
+        raise BadInput(f"{what} '{name}' is written for contract {wants}, this coebench has contract {VERSION}")
+    return plugin
+
+
+def _entry_points(group: str) -> Mapping[str, list[EntryPoint]]:
+    found: dict[str, list[EntryPoint]] = {}
+    for e in _points(group):
+        if e.value not in [o.value for o in found.setdefault(e.name, [])]:  # one distribution can be seen on two paths
+            found[e.name].append(e)
+    return found
+
+
+def _points(group: str) -> list[EntryPoint]:
+    """stevedore's own cached look-up: reading all metadata anew would cost every start some 50 ms."""
+    return list(_cache.get_group_all(f"coebench.{group}"))
+
+
+def _package(e: EntryPoint) -> str:
+    return f"{e.dist.name} {e.dist.version}" if e.dist else "?"
+
+
+def _reraise(manager: Any, entry_point: EntryPoint, error: BaseException) -> None:
+    raise error
+
+
+def _reason(e: BaseException) -> str:
+    if isinstance(e, ModuleNotFoundError) and e.name:
+        extra = {"kubernetes": "k8s", "docker": "swarm", "marathon": "mesos", "cryptography": "lab"}.get(e.name.split(".")[0])
+        hint = f" (pip install 'coebench[{extra}]')" if extra else ""
+        return f"Python package {e.name} is not installed{hint}"
+    return f"{type(e).__name__}: {e}"

@@ -1,0 +1,164 @@
+"""The embedded provisioner: bays of real engines on this machine."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import ClassVar
+
+import psutil
+
+from ..contract import (
+    Access,
+    BadInput,
+    Bay,
+    BayFailed,
+    BaySpec,
+    Host,
+    Journal,
+    NodeFault,
+    Observe,
+    Resource,
+)
+from ..lab import bay as lab
+from ..lab import cgroups, install, lock, plan
+from ..lab.cache import Say
+from ..lab.engines import engine
+
+SPARE_MEMORY = 1 << 30  # bytes left to the machine itself
+LEAST_HOST = 512 << 20
+
+
+class LabProvisioner:
+    """Real engines in namespaces. Holds the lab's lock from the first `create` until the process ends."""
+
+    name: ClassVar[str] = "lab"
+
+    def __init__(self) -> None:
+        self._held: lock.Lock | None = None
+
+    def check(self, spec: BaySpec) -> None:
+        install.check_machine()
+        kind = engine(spec.coe)
+        kind.check(spec)
+        if spec.controls != 1:
+            raise BadInput(f"the lab makes bays with one control host, not {spec.controls}")
+        if not 1 <= spec.nodes <= plan.MOST_NODES:
+            raise BadInput(f"the lab makes bays of 1 to {plan.MOST_NODES} nodes, not {spec.nodes}")
+        if spec.timeouts not in ("stock", "harmonised"):
+            raise BadInput(f"timeouts are 'stock' or 'harmonised', not '{spec.timeouts}'")
+        if spec.memory and spec.memory < LEAST_HOST:
+            raise BadInput(f"a host needs at least {LEAST_HOST >> 20} MiB of memory, not {spec.memory >> 20}")
+        need = NEED[spec.coe](spec.nodes) + SPARE_MEMORY
+        free = psutil.virtual_memory().available
+        if need > free:
+            raise BadInput(
+                f"a {spec.coe} bay of 1+{spec.nodes} hosts takes about {need >> 20} MiB of memory, {free >> 20} are free: "
+                "fewer --nodes, or a larger machine"
+            )
+
+    def prepare(self, coes: tuple[str, ...], say: Say) -> None:
+        """Build what is not in the cache yet, and take the lock. Raises BadInput, naming the holder if there is one."""
+        install.install(coes, say)
+        if self._held is None:
+            self._held = lock.take("compare")
+
+    def create(self, name: str, spec: BaySpec, journal: Journal, observe: Observe) -> Bay:
+        self.check(spec)
+
+        def quiet(_: str) -> None: ...
+
+        layers, images = install.layers(spec.coe, quiet, spec.options), install.image_folder(spec.coe, quiet)
+        journal.creating(Resource(kind="bay", id=name, provisioner=self.name))
+        bay = lab.LabBay.create(name, spec, layers, images, lambda step: observe(f"bay.{step}"))
+        return self._describe(bay)
+
+    def describe(self, bay: Bay) -> Bay:
+        mine = lab.LabBay.open(bay.name)
+        mine.check()
+        return self._describe(mine)
+
+    def access(self, bay: Bay) -> Access:
+        return lab.LabBay.open(bay.name).access()
+
+    def network(self, bay: Bay) -> AbstractContextManager[None]:
+        return lab.LabBay.open(bay.name).network()
+
+    def resize(self, bay: Bay, nodes: int, observe: Observe) -> Bay:
+        mine = lab.LabBay.open(bay.name)
+        mine.resize(nodes, lambda step: observe(f"bay.{step}"))
+        return self._describe(mine)
+
+    def replace_node(self, bay: Bay, node: str, observe: Observe) -> Bay:
+        mine = lab.LabBay.open(bay.name)
+        mine.host(node)
+        nodes = len(mine.state.layout.nodes)
+        mine.drop({node})
+        observe("bay.nodes.gone", node=node)
+        mine.resize(nodes, lambda step: observe(f"bay.{step}"))
+        return self._describe(mine)
+
+    def fail_node(self, bay: Bay, node: str, fault: NodeFault, observe: Observe) -> None:
+        mine = lab.LabBay.open(bay.name)
+        if fault is NodeFault.CRASH:
+            mine.crash(node)
+        else:
+            mine.cable(node, up=False)
+        observe("node.failed", node=node, fault=fault.value)
+
+    def heal_node(self, bay: Bay, node: str, observe: Observe) -> None:
+        mine = lab.LabBay.open(bay.name)
+        if mine.host(node).alive:
+            mine.cable(node, up=True)
+        else:
+            mine.restart(node, lambda step: observe(f"bay.{step}"))
+        observe("node.healed", node=node)
+
+    def save_logs(self, bay: Bay | str, folder: Path) -> None:
+        lab.LabBay.open(bay if isinstance(bay, str) else bay.name).save_logs(folder)
+
+    def delete(self, bay: Bay | str, journal: Journal, observe: Observe) -> None:
+        name = bay if isinstance(bay, str) else bay.name
+        lab.erase(name)
+        journal.gone(Resource(kind="bay", id=name, provisioner=self.name))
+
+    def cpu_seconds(self, bay: Bay) -> dict[str, float]:
+        """CPU time that each host of the bay has used."""
+        return {h.name: cgroups.cpu_seconds(f"{bay.name}/{h.name}") for h in bay.hosts}
+
+    def leftovers(self) -> tuple[str, ...]:
+        return tuple(f"lab bay {name}" for name in lab.names())
+
+    def clean(self) -> tuple[str, ...]:
+        """Raises BadInput if a run that is alive holds the lab."""
+        with lock.take("clean"):
+            removed = []
+            for name in lab.names():
+                lab.erase(name)
+                removed.append(f"lab bay {name}")
+            return tuple(removed)
+
+    def _describe(self, bay: lab.LabBay) -> Bay:
+        failed = [h.spec.name for h in bay.hosts if not h.alive]
+        if len(failed) == len(bay.hosts):
+            raise BayFailed(f"bay {bay.name}: all hosts are down")
+        return Bay(
+            name=bay.name,
+            spec=bay.state.spec,
+            provisioner=self.name,
+            hosts=tuple(Host(name=h.spec.name, role=h.spec.role, address=h.spec.address) for h in bay.hosts),
+            engine=bay.engine.title,
+            version=bay.engine.version,
+            components=bay.engine.components(),
+            timeouts=bay.engine.timeouts(),
+            notes=bay.engine.notes(),
+            state="ready" if not failed else f"down: {', '.join(failed)}",
+        )
+
+
+# Measured on this project's own lab, rounded up: resident memory of a bay's engines without instances.
+NEED = {
+    "k8s": lambda nodes: (700 << 20) + nodes * (220 << 20),
+    "swarm": lambda nodes: (150 << 20) + nodes * (150 << 20),
+    "mesos": lambda nodes: (200 << 20) + nodes * (120 << 20),
+}

@@ -1,0 +1,177 @@
+"""What a run is to do: from the command line, from a TOML file, or both; checked whole before anything is created."""
+
+from __future__ import annotations
+
+import random
+import re
+import tomllib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from .. import plugins
+from ..contract import BadInput, BaySpec
+
+PROFILES = {"smoke": 1, "default": 5, "full": 5}  # name → blocks
+SCENARIOS = ("deploy", "serve")
+MIB = 1 << 20
+
+
+class BayPlan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The bay of every subject that doesn't say otherwise. Memory in MiB a host."""
+
+    nodes: int = 3
+    cpu: float = 0.0
+    memory: int = 3072
+    timeouts: str = "stock"
+
+
+class Subject(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A column: a COE with its options."""
+
+    coe: str
+    name: str = ""
+    nodes: int | None = None
+    cpu: float | None = None
+    memory: int | None = None
+    timeouts: str | None = None
+    options: Mapping[str, str] = {}
+
+
+class Plan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """An effective plan. `settings`: scenario → setting → value, over the profile's."""
+
+    subjects: tuple[Subject, ...]
+    profile: str = "default"
+    blocks: int = 0  # 0: the profile's
+    seed: int = 0  # 0: drawn, and recorded
+    provisioner: str = "lab"
+    workload: str = "http"
+    scenarios: tuple[str, ...] = SCENARIOS
+    bay: BayPlan = BayPlan()
+    settings: Mapping[str, Mapping[str, Any]] = {}
+    bay_timeout: float = 180.0  # seconds to a ready bay
+
+    def spec(self, subject: Subject) -> BaySpec:
+        """The bay of a subject."""
+
+        def pick(name: str) -> Any:
+            value = getattr(subject, name)
+            return getattr(self.bay, name) if value is None else value
+
+        return BaySpec(
+            coe=subject.coe,
+            nodes=pick("nodes"),
+            cpu=pick("cpu"),
+            memory=pick("memory") * MIB,
+            timeouts=pick("timeouts"),
+            options=subject.options,
+        )
+
+    def order(self) -> tuple[tuple[int, Subject], ...]:
+        """Blocked and randomised: every block has each subject once, in an order drawn from the seed."""
+        rng = random.Random(self.seed)
+        order = []
+        for block in range(1, self.blocks + 1):
+            subjects = list(self.subjects)
+            rng.shuffle(subjects)
+            order += [(block, s) for s in subjects]
+        return tuple(order)
+
+
+_PLAIN = {"nodes": int, "cpu": float, "memory": int, "timeouts": str}
+
+
+def subject(text: str) -> Subject:
+    """A subject as it is written on the command line: [NAME=]COE[:OPTION=VALUE[,OPTION=VALUE…]]. Raises BadInput."""
+    head, _, tail = text.partition(":")
+    name, _, coe = head.rpartition("=")
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", coe) or (name and not re.fullmatch(r"[A-Za-z0-9][\w .-]*", name)):
+        raise BadInput(f"'{text}' is no subject: write COE, COE:option=value,… or NAME=COE:option=value,…")
+    fields: dict[str, Any] = {}
+    options: dict[str, str] = {}
+    for part in filter(None, tail.split(",")):
+        option, equals, value = part.partition("=")
+        if not equals:
+            raise BadInput(f"'{part}' in '{text}' is no option: write option=value")
+        if option in _PLAIN:
+            try:
+                fields[option] = _PLAIN[option](value)
+            except ValueError:
+                raise BadInput(f"'{part}' in '{text}': {option} is a number") from None
+        else:
+            options[option] = value
+    return Subject(coe=coe, name=name or text, options=options, **fields)
+
+
+def read(file: Path) -> dict[str, Any]:
+    """A plan file's content. Raises BadInput with the line that is wrong."""
+    try:
+        return tomllib.loads(file.read_text())
+    except OSError as e:
+        raise BadInput(f"can't read the plan {file}: {e.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as e:
+        raise BadInput(f"the plan {file} is no TOML: {e}") from None
+
+
+def make(file: Mapping[str, Any], subjects: Sequence[str], given: Mapping[str, Any]) -> Plan:
+    """A plan from a file's content (may be empty), subjects and options of the command line, which win. Raises BadInput."""
+    content = dict(file)
+    listed = content.pop("subjects", [])
+    if subjects:
+        listed = list(subjects)
+    parsed = []
+    for s in listed:
+        try:
+            parsed.append(subject(s) if isinstance(s, str) else msgspec.convert(s, Subject))
+        except msgspec.ValidationError as e:
+            raise BadInput(f"the plan's subjects: {e}") from None
+    content.update({k: v for k, v in given.items() if v is not None and k not in _PLAIN})
+    bay = {**content.pop("bay", {}), **{k: v for k, v in given.items() if v is not None and k in _PLAIN}}
+    try:
+        plan = msgspec.convert({**content, "bay": bay, "subjects": []}, Plan)
+    except msgspec.ValidationError as e:
+        raise BadInput(f"the plan: {e}") from None
+    named = tuple(msgspec.structs.replace(s, name=s.name or s.coe) for s in parsed)
+    return check(msgspec.structs.replace(plan, subjects=named))
+
+
+def check(plan: Plan) -> Plan:
+    """Fill in what is drawn or the profile's. Raises BadInput for anything that makes no sense."""
+    if not plan.subjects:
+        raise BadInput(f"nothing to compare: name COEs, such as {' '.join(plugins.names('drivers'))}")
+    if plan.profile not in PROFILES:
+        raise BadInput(f"unknown profile '{plan.profile}'; known: {', '.join(PROFILES)}")
+    known = plugins.names("drivers")
+    for s in plan.subjects:
+        if s.coe not in known:
+            raise BadInput(f"unknown COE '{s.coe}'; known: {', '.join(known)}")
+    seen: set[str] = set()
+    for s in plan.subjects:
+        if s.name in seen:
+            raise BadInput(f"'{s.name}' is given twice: a column each, or give them names: a={s.coe}:… b={s.coe}:…")
+        seen.add(s.name)
+    blocks = plan.blocks or PROFILES[plan.profile]
+    if not 1 <= blocks <= 1000:
+        raise BadInput(f"trials are 1 to 1000, not {blocks}")
+    settings = {}
+    if not plan.scenarios:
+        raise BadInput("a plan without scenarios measures nothing")
+    for name in plan.scenarios:
+        scenario = plugins.load("scenarios", name, "scenario")()
+        mine = dict(scenario.settings(plan.profile))
+        for key, value in plan.settings.get(name, {}).items():
+            if key not in mine:
+                raise BadInput(f"{name} has no setting '{key}' (it has: {', '.join(mine)})")
+            mine[key] = value
+        nodes = min(plan.spec(s).nodes for s in plan.subjects)
+        scenario.check(mine, nodes)
+        settings[name] = mine
+    for name in plan.settings:
+        if name not in plan.scenarios:
+            raise BadInput(f"settings for '{name}', which the plan doesn't run")
+    return msgspec.structs.replace(
+        plan, blocks=blocks, seed=plan.seed or random.SystemRandom().randrange(1, 2**31), settings=settings
+    )

@@ -1,0 +1,351 @@
+"""A run: all trials of one comparison, in the plan's order; whatever happens, what was seen is kept and the bays go."""
+
+from __future__ import annotations
+
+import contextlib
+import resource
+import secrets
+import signal
+import threading
+import time
+import traceback
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pluggy
+
+from .. import __version__, machine, plugins
+from ..contract import (
+    BadInput,
+    Bay,
+    BayFailed,
+    Capability,
+    CoebenchError,
+    Driver,
+    Observation,
+    Observe,
+    PhaseTimeout,
+    Provisioner,
+    Scenario,
+    Unsupported,
+    Workload,
+    now,
+)
+from ..hooks import Outcome, TrialInfo, manager
+from ..load.prober import BayProber
+from ..results import derive as deriving
+from ..results import folder as folders
+from ..results.model import Result
+from .journal import FileJournal, JournaledDriver
+from .plan import Plan, Subject
+from .trial import TrialRun
+
+PROBER_TIMEOUT = 90.0
+
+
+class Interrupted(BaseException):
+    """Ctrl-C or SIGTERM: the run ends, tidily, at once."""
+
+
+class Run:
+    """One run of a plan. `plugin` objects listen to its hooks."""
+
+    def __init__(self, plan: Plan, base: Path, command: list[str], listeners: list[object], say: Callable[[str], None]) -> None:
+        self.plan = plan
+        self.id = time.strftime("%Y%m%d-%H%M%S") + "-" + secrets.token_hex(2)
+        self.command = command
+        self._base = base
+        self._say = say
+        self._listeners = listeners
+        self._lock = threading.Lock()
+        self._hooks: pluggy.PluginManager = manager()
+        self._cpu: dict[str, list[float]] = defaultdict(lambda: [0.0, 0.0])
+        self.scenarios: dict[str, Scenario] = {n: plugins.load("scenarios", n, "scenario")() for n in plan.scenarios}
+        self.workload: Workload = plugins.load("workloads", plan.workload, "workload")
+        self._loadgen: Workload = plugins.load("workloads", "loadgen", "workload")
+        self.provisioner: Provisioner = plugins.load("provisioners", plan.provisioner, "provisioner")()
+        self._drivers = {s.coe: plugins.load("drivers", s.coe, "COE") for s in plan.subjects}
+
+    def execute(self) -> Result:
+        """Run the plan. Raises BadInput before anything is created; after that every trouble is in the result."""
+        plan = self.plan
+        for subject in plan.subjects:
+            self.provisioner.check(plan.spec(subject))
+        if left := self.provisioner.leftovers():
+            raise BadInput(f"an earlier run left {len(left)} things here ({', '.join(left[:3])}): coebench clean removes them")
+        prepare = getattr(self.provisioner, "prepare", None)
+        if prepare:
+            prepare(tuple(dict.fromkeys(s.coe for s in plan.subjects)), self._say)
+        self.folder = folders.create(self._base, self.id)
+        self._journal = FileJournal(self.folder / "journal.jsonl")
+        recorder = folders.Recorder(self.folder)
+        self._hooks.register(recorder)
+        for listener in self._listeners:
+            self._hooks.register(listener)
+        order = plan.order()
+        self._infos = self._trials(order)
+        self._call("run_started", run=self.id, folder=str(self.folder), manifest=self._manifest())
+        begun, cpu = time.monotonic(), _cpu()
+        interrupted = False
+        try:
+            with _signals():
+                for block, subject in order:
+                    self._bay(block, subject)
+        except Interrupted:
+            interrupted = True
+        wall = time.monotonic() - begun
+        self._observe("")(
+            "harness.cpu",
+            cores=(_cpu() - cpu) / wall,
+            wall=wall,
+            by_scenario={name: c / w for name, (c, w) in self._cpu.items() if w},
+        )
+        self._journal.close()
+        result = deriving.derive(self.folder, self.scenarios)
+        self._call("run_ended", run=self.id, result=result)
+        recorder.close()
+        if interrupted:
+            raise Interrupted
+        return result
+
+    # one bay after the other
+
+    def _bay(self, block: int, subject: Subject) -> None:
+        """All scenarios of one subject in one block: on one bay, unless a failed trial makes a new one needful."""
+        waiting = [i for i in self._infos if i.block == block and i.subject == subject.name]
+        attempt = 0
+        while waiting:
+            name = f"{self.id}-b{block}-{_slug(subject.name)}" + (f"-{attempt}" if attempt else "")
+            attempt += 1
+            waiting = self._on_bay(name, subject, waiting)
+
+    def _on_bay(self, name: str, subject: Subject, waiting: list[TrialInfo]) -> list[TrialInfo]:
+        """Run trials on a new bay of this name until one fails; returns those that need another bay."""
+        observe = self._observe(name)
+        waiting = [msgspec.structs.replace(i, bay=name) for i in waiting]
+        spec = self.plan.spec(subject)
+        observe("bay.creating", subject=subject.name, coe=subject.coe)
+        bay: Bay | None = None
+        begun = time.monotonic()
+        try:
+            bay = self.provisioner.create(name, spec, self._journal, observe)
+            with self.provisioner.network(bay):
+                driver = self._drivers[subject.coe].connect(self.provisioner.access(bay))
+                try:
+                    engine = driver.info()
+                    observe("bay.ready", subject=subject.name, bay=msgspec.to_builtins(bay), engine=msgspec.to_builtins(engine))
+                    journaled: Any = JournaledDriver(driver, self._journal, self.provisioner.name, name)
+                    prober = BayProber(journaled, self._loadgen)
+                    try:
+                        prober.start(PROBER_TIMEOUT)
+                        offset, uncertainty = prober.offset()
+                        observe("prober.ready", offset=offset, uncertainty=uncertainty, generators=list(prober.generators()))
+                        while waiting:
+                            info = waiting.pop(0)
+                            if self._trial(info, bay, journaled, prober).status not in ("ok", "skipped"):
+                                break
+                    finally:
+                        prober.close()
+                finally:
+                    driver.close()
+        except (CoebenchError, OSError) as e:
+            self._broken(waiting, bay, name, e, time.monotonic() - begun)
+            waiting = []
+        finally:
+            self._delete(bay, name, observe)
+        return waiting
+
+    def _broken(self, waiting: list[TrialInfo], bay: Bay | None, name: str, error: Exception, seconds: float) -> None:
+        """A bay that did not become ready, or whose engine is gone: its trials failed, each for that reason."""
+        evidence = getattr(error, "evidence", "")
+        self._logs(bay or name, name)
+        for info in waiting:
+            self._call("trial_started", trial=info)
+            outcome = Outcome(status="failed", seconds=seconds, reason=f"bay: {error}", evidence=evidence)
+            self._call("trial_ended", trial=info, outcome=outcome)
+
+    def _trial(self, info: TrialInfo, bay: Bay, driver: Any, prober: BayProber) -> Outcome:
+        scenario = self.scenarios[info.scenario]
+        observe = self._observe(info.id)
+        self._call("trial_started", trial=info)
+        begun, cpu = time.monotonic(), _cpu()
+        status, reason, evidence = "ok", "", ""
+        try:
+            lacking = _lacking(scenario, driver)
+            if lacking:
+                status, reason = "skipped", lacking
+            else:
+                trial = TrialRun(
+                    info.id,
+                    bay,
+                    driver,
+                    prober,
+                    self.workload,
+                    self.plan.settings[info.scenario],
+                    observe,
+                    lambda: self._alive(bay),
+                )
+                scenario.run(trial)
+        except PhaseTimeout as e:
+            status, reason = "timeout", str(e)
+        except Unsupported as e:
+            status, reason = "skipped", str(e)
+        except Interrupted:
+            self._call("trial_ended", trial=info, outcome=Outcome(status="interrupted", seconds=time.monotonic() - begun))
+            raise
+        except CoebenchError as e:
+            status, reason, evidence = "failed", str(e), getattr(e, "evidence", "")
+        except Exception as e:  # a bug in a driver or scenario must not cost the other trials
+            status, reason, evidence = "failed", f"{type(e).__name__}: {e}", traceback.format_exc(limit=-6)
+        if status in ("failed", "timeout") and not evidence:
+            try:
+                self._alive(bay)
+            except BayFailed as e:  # the engine's end explains the rest
+                reason, evidence = f"{e}; then {reason}", e.evidence
+        if status in ("failed", "timeout"):
+            self._logs(bay, info.id)
+        seconds = time.monotonic() - begun
+        self._cpu[info.scenario][0] += _cpu() - cpu
+        self._cpu[info.scenario][1] += seconds
+        outcome = Outcome(status=status, seconds=seconds, reason=reason, evidence=evidence)
+        self._call("trial_ended", trial=info, outcome=outcome)
+        return outcome
+
+    def _alive(self, bay: Bay) -> None:
+        self.provisioner.describe(bay)
+
+    def _logs(self, bay: Bay | str, name: str) -> None:
+        with contextlib.suppress(CoebenchError, OSError):
+            self.provisioner.save_logs(bay, self.folder / folders.LOGS / name)  # type: ignore[arg-type]
+
+    def _delete(self, bay: Bay | None, name: str, observe: Observe) -> None:
+        observe("bay.deleting")
+        try:
+            with _patient():
+                self.provisioner.delete(bay or name, self._journal, observe)  # type: ignore[arg-type]
+        except (CoebenchError, OSError) as e:
+            # The results stand; what is left is said, and `clean` finds it.
+            observe("warning", text=f"clean-up of bay {name} failed: {e}; run coebench clean")
+        observe("bay.deleted")
+
+    # telling
+
+    def _observe(self, trial: str) -> Observe:
+        def observe(name: str, *, at: float | None = None, **data: Any) -> None:
+            self._call("observed", observation=Observation(at=now() if at is None else at, name=name, trial=trial, data=data))
+
+        return observe
+
+    def _call(self, hook: str, **kw: Any) -> None:
+        with self._lock:
+            try:
+                getattr(self._hooks.hook, hook)(**kw)
+            except Exception:
+                self._drop(hook, kw)
+
+    def _drop(self, hook: str, kw: Mapping[str, Any]) -> None:
+        """Some listener raised: find it, leave it out from now on, and go on. The recorder alone may end the run."""
+        for plugin in list(self._hooks.get_plugins()):
+            method = getattr(plugin, hook, None)
+            if method is None:
+                continue
+            if isinstance(plugin, folders.Recorder):
+                continue
+            try:
+                method(**kw)
+            except Exception as e:
+                self._hooks.unregister(plugin)
+                self._say(f"{type(plugin).__name__} failed in {hook} and is left out from now on: {type(e).__name__}: {e}")
+
+    def _trials(self, order: tuple[tuple[int, Subject], ...]) -> list[TrialInfo]:
+        total = len(order) * len(self.plan.scenarios)
+        infos: list[TrialInfo] = []
+        for block, subject in order:
+            for scenario in self.plan.scenarios:
+                infos.append(
+                    TrialInfo(
+                        id=f"b{block}.{_slug(subject.name)}.{scenario}",
+                        block=block,
+                        subject=subject.name,
+                        coe=subject.coe,
+                        scenario=scenario,
+                        bay="",
+                        position=len(infos) + 1,
+                        of=total,
+                    )
+                )
+        return infos
+
+    def _manifest(self) -> dict[str, Any]:
+        plan = self.plan
+        return {
+            "schema": "coebench.run/1",
+            "run": self.id,
+            "version": __version__,
+            "started": now(),
+            "command": self.command,
+            "seed": plan.seed,
+            "profile": plan.profile,
+            "blocks": plan.blocks,
+            "host": machine.facts(),
+            "subjects": [msgspec.to_builtins(s) for s in plan.subjects],
+            "plan": msgspec.to_builtins(plan),
+            "order": [i.id for i in self._infos],
+        }
+
+
+def _lacking(scenario: Scenario, driver: Driver) -> str:
+    """Why a driver can't do a scenario; empty if it can."""
+    have = driver.capabilities()
+    for need in sorted(scenario.needs):
+        support = have.get(Capability(need))
+        if support is None or not support.ok:
+            return f"{driver.title} lacks '{need}': {support.reason if support else 'its driver does not say'}"
+    return ""
+
+
+def _slug(name: str) -> str:
+    return "".join(c if c.isalnum() else "-" for c in name.lower()).strip("-")[:24]
+
+
+def _cpu() -> float:
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    return used.ru_utime + used.ru_stime
+
+
+@contextlib.contextmanager
+def _signals() -> Iterator[None]:
+    """SIGINT and SIGTERM raise Interrupted in the main thread."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def raise_it(number: int, frame: object) -> None:
+        raise Interrupted
+
+    old = {s: signal.signal(s, raise_it) for s in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for s, handler in old.items():
+            signal.signal(s, handler)
+
+
+@contextlib.contextmanager
+def _patient() -> Iterator[None]:
+    """Clean-up is not interrupted: a signal that comes meanwhile counts when it is done."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    came: list[int] = []
+    old = {s: signal.signal(s, lambda number, frame: came.append(number)) for s in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for s, handler in old.items():
+            signal.signal(s, handler)
+        if came:
+            raise Interrupted

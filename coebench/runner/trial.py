@@ -1,0 +1,91 @@
+"""One trial: what a scenario is given, and how its phases are limited."""
+
+from __future__ import annotations
+
+import contextlib
+import resource
+import time
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from ..contract import Bay, Driver, Observe, PhaseTimeout, Prober, Workload
+
+HEALTH_EVERY = 1.0  # seconds between two looks at whether the bay's engines still run
+
+
+class TrialRun:
+    """The contract's Trial. `alive` raises BayFailed when an engine of the bay has ended."""
+
+    def __init__(
+        self,
+        ident: str,
+        bay: Bay,
+        driver: Driver,
+        prober: Prober,
+        workload: Workload,
+        settings: Mapping[str, Any],
+        observe: Observe,
+        alive: Callable[[], None],
+    ) -> None:
+        self.id = ident
+        self.bay = bay
+        self.driver = driver
+        self.prober = prober
+        self.workload = workload
+        self.settings = settings
+        self.observe = observe
+        self._alive = alive
+
+    @contextlib.contextmanager
+    def phase(self, name: str, timeout: float) -> Iterator[_Deadline]:
+        self.observe("phase.begin", phase=name, timeout=timeout)
+        begun, cpu = time.monotonic(), _cpu()
+        deadline = _Deadline(name, timeout, self._alive)
+        try:
+            yield deadline
+        except PhaseTimeout as e:
+            self.observe("phase.timeout", phase=name, seconds=timeout, waiting_for=str(e))
+            raise
+        seconds = time.monotonic() - begun
+        self.observe("phase.end", phase=name, seconds=seconds, harness_cpu=_cpu() - cpu)
+
+    def remove(self, service: str) -> None:
+        """Remove a service and follow the engine's stream until no instance of it is live."""
+        limit = 120.0
+        deadline = _Deadline(f"removing {service}", limit, self._alive)
+        with self.driver.watch(service) as watch:
+            self.driver.remove(service)
+            while True:
+                live = [i for i in self.driver.instances(service) if i.state.value not in ("ended", "lost")]
+                if not live:
+                    break
+                deadline.waiting_for(f"{len(live)} instances are still listed, the first as {live[0].engine_state}")
+                watch.next(min(1.0, deadline.left()))
+
+
+class _Deadline:
+    def __init__(self, phase: str, timeout: float, alive: Callable[[], None]) -> None:
+        self._phase = phase
+        self._timeout = timeout
+        self._end = time.monotonic() + timeout
+        self._alive = alive
+        self._looked = time.monotonic()
+        self._what = ""
+
+    def left(self) -> float:
+        at = time.monotonic()
+        if at - self._looked > HEALTH_EVERY:
+            self._looked = at
+            self._alive()
+        if at >= self._end:
+            raise PhaseTimeout(self._phase, self._timeout, self._what)
+        return self._end - at
+
+    def waiting_for(self, what: str) -> None:
+        self._what = what
+
+
+def _cpu() -> float:
+    """CPU seconds of this process, all threads."""
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    return used.ru_utime + used.ru_stime

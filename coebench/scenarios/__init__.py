@@ -1,0 +1,1 @@
+"""One question a file, each written against the contract's ports alone."""

@@ -1,0 +1,160 @@
+"""What scenarios share: following a service's instances with two pairs of eyes, the engine's and the prober's.
+
+The engine's word (its watch) says which instances there are and where; each address is handed to the prober the moment it
+is told, and the prober says when it answered. All that both say is observed, so that every figure can be derived anew:
+
+    instance {service, id, state, engine_state, node, address, port, version, reason, claims}   the engine's word
+    gone     {service, id}                                                                     it lists it no more
+    answer   {service, instance, version, started, tries, kind, error}                          the prober's
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+from types import TracebackType
+
+from ..contract import Answer, Change, Deadline, EngineError, Instance, InstanceState, Target, Trial, Unplaceable
+
+TICK = 1.0  # seconds between two looks at the deadline while nothing happens
+
+
+class Following:
+    """A context: begins to watch a service, which need not exist yet; ends the watch and all probes when left."""
+
+    def __init__(self, trial: Trial, service: str, path: str = "/id") -> None:
+        self.trial = trial
+        self.service = service
+        self.path = path
+        self.instances: dict[str, Instance] = {}
+        self.answered: dict[str, Answer] = {}  # instance → its first good answer
+        self.ready: set[str] = set()
+        self._probes: dict[str, str] = {}  # instance → the prober's watch
+        self._events: queue.SimpleQueue[Change | Answer | EngineError] = queue.SimpleQueue()
+        self._stop = threading.Event()
+        self._watch = trial.driver.watch(service)
+        self._threads = [threading.Thread(target=f, daemon=True) for f in (self._engine, self._sight)]
+
+    def __enter__(self) -> Following:
+        if self._watch.fallback:
+            self.trial.observe("watch.fallback", service=self.service, how=self._watch.fallback)
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, t: type[BaseException] | None, e: BaseException | None, tb: TracebackType | None) -> None:
+        self._stop.set()
+        self._watch.close()
+        for probe in self._probes.values():
+            self.trial.prober.unwatch(probe)
+        for thread in self._threads:
+            thread.join(timeout=5)
+
+    def _engine(self) -> None:
+        """The engine's changes, as they come; addresses go straight on to the prober."""
+        try:
+            while not self._stop.is_set():
+                change = self._watch.next(0.2)
+                if change is None:
+                    continue
+                i = change.instance
+                if change.kind == "removed" or not i.live:
+                    if probe := self._probes.pop(i.id, None):
+                        self.trial.prober.unwatch(probe)
+                elif i.address and i.port and i.id not in self._probes:
+                    self._probes[i.id] = self.trial.prober.watch(Target(i.address, i.port), self.path)
+                self._events.put(change)
+        except EngineError as e:
+            if not self._stop.is_set():
+                self._events.put(e)
+
+    def _sight(self) -> None:
+        try:
+            while not self._stop.is_set():
+                answer = self.trial.prober.next(0.2)
+                if answer is not None:
+                    self._events.put(answer)
+        except EngineError as e:
+            if not self._stop.is_set():
+                self._events.put(e)
+
+    def step(self, deadline: Deadline) -> Change | Answer | None:
+        """Take in the next thing that happens; None if a second passes without one. Raises PhaseTimeout, EngineError."""
+        try:
+            event = self._events.get(timeout=min(TICK, deadline.left()))
+        except queue.Empty:
+            return None
+        if isinstance(event, EngineError):
+            raise event
+        if isinstance(event, Change):
+            self._take(event)
+        else:
+            self._saw(event)
+        return event
+
+    def _take(self, change: Change) -> None:
+        i = change.instance
+        if change.kind == "removed":
+            self.instances.pop(i.id, None)
+            self.ready.discard(i.id)
+            self.trial.observe("gone", at=change.seen, service=self.service, id=i.id)
+            return
+        self.instances[i.id] = i
+        if i.state is InstanceState.READY:
+            self.ready.add(i.id)
+        else:
+            self.ready.discard(i.id)
+        self.trial.observe(
+            "instance",
+            at=change.seen,
+            service=self.service,
+            id=i.id,
+            state=i.state.value,
+            engine_state=i.engine_state,
+            node=i.node,
+            address=i.address,
+            port=i.port,
+            version=i.version,
+            reason=i.reason,
+            claims={c.name: c.at for c in i.claims},
+        )
+
+    def _saw(self, answer: Answer) -> None:
+        if answer.instance and answer.instance not in self.answered and answer.kind in ("up", "changed"):
+            self.answered[answer.instance] = answer
+        self.trial.observe(
+            "answer",
+            at=answer.at,
+            service=self.service,
+            kind=answer.kind,
+            instance=answer.instance,
+            version=answer.version,
+            sent=answer.sent,
+            started=answer.started,
+            tries=answer.tries,
+            error=answer.error,
+        )
+
+    def missing(self) -> str:
+        """What the engine says of instances that have not answered, for a timeout's message."""
+        words = {f"{i.engine_state}: {i.reason}" if i.reason else i.engine_state for i in self.instances.values() if i.live}
+        return f"{len(self.answered)} have answered; the engine says: {'; '.join(sorted(words)) or 'nothing'}"[:400]
+
+
+def until_answering(following: Following, wanted: int, deadline: Deadline, claims: bool = True) -> None:
+    """Until `wanted` instances have answered and, with `claims`, until the engine calls as many ready.
+
+    Raises Unplaceable, with the engine's words, as soon as it says that instances can't be placed.
+    """
+    driver = following.trial.driver
+    quiet = 0
+    while len(following.answered) < wanted or (claims and len(following.ready) < wanted):
+        deadline.waiting_for(following.missing())
+        if following.step(deadline) is not None:
+            quiet = 0
+            continue
+        quiet += 1
+        if quiet >= 3:  # nothing for seconds: is it stuck for good?
+            progress = driver.progress(following.service)
+            if progress.blocked:
+                raise Unplaceable(f"{wanted} instances of {following.service}", progress.blocked)

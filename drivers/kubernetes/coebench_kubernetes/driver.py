@@ -1,0 +1,299 @@
+"""A service is a Deployment in the namespace `coebench`; an instance is a pod."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, ClassVar, Self, TypeVar
+
+import urllib3
+import yaml
+from kubernetes import client, config
+from kubernetes.client.exceptions import ApiException
+
+from coebench.contract import (
+    Access,
+    BadInput,
+    Capability,
+    Conflict,
+    EngineError,
+    EngineInfo,
+    FollowingWatch,
+    Instance,
+    MissingService,
+    Node,
+    Progress,
+    Reach,
+    Routing,
+    ServiceSpec,
+    Strategy,
+    Support,
+    Unsupported,
+    Watch,
+)
+
+from . import pods, specs
+
+NAMESPACE = "coebench"
+T = TypeVar("T")
+
+
+class KubernetesDriver:
+    """One connection to one API server. The client's pool lets several threads ask at once."""
+
+    coe: ClassVar[str] = "k8s"
+    title: ClassVar[str] = "Kubernetes"
+    contract: ClassVar[int] = 1
+
+    def __init__(self, api: Any, network: str) -> None:
+        self._api = api
+        # the client's generated types know its own models only; plain JSON goes in and out here
+        self._core: Any = client.CoreV1Api(api)
+        self._apps: Any = client.AppsV1Api(api)
+        self._network = network
+
+    @classmethod
+    def connect(cls, access: Access) -> Self:
+        if not access.kubeconfig:
+            raise BadInput("Kubernetes is reached by a kubeconfig; there is none in this bay's access")
+        configuration = client.Configuration()
+        try:
+            content = yaml.safe_load(access.kubeconfig)
+            config.load_kube_config_from_dict(content, client_configuration=configuration)
+        except (config.ConfigException, yaml.YAMLError, KeyError, TypeError) as e:
+            raise BadInput(f"the kubeconfig can't be used: {e}") from e
+        configuration.connection_pool_maxsize = 32
+        configuration.retries = False  # a retry would be hidden in a latency
+        driver = cls(client.ApiClient(configuration), access.options.get("network", "the cluster's own CNI"))
+        driver._call("reaching the API server", lambda: client.VersionApi(driver._api).get_code())
+        try:
+            driver._core.create_namespace({"metadata": {"name": NAMESPACE, "labels": specs.OURS}})
+        except ApiException as e:
+            if e.status != 409:
+                raise _error(f"making namespace {NAMESPACE}", e) from e
+        return driver
+
+    def close(self) -> None:
+        with contextlib.suppress(Exception):
+            self._api.close()
+
+    def info(self) -> EngineInfo:
+        version = self._call("asking the version", lambda: client.VersionApi(self._api).get_code())
+        nodes = self._json("listing nodes", self._core.list_node)["items"]
+        kubelets = sorted({n["status"]["nodeInfo"]["kubeletVersion"].lstrip("v") for n in nodes})
+        runtimes = sorted({n["status"]["nodeInfo"]["containerRuntimeVersion"] for n in nodes})
+        return EngineInfo(
+            engine="Kubernetes",
+            version=version.git_version.lstrip("v"),
+            components={"kubelet": ", ".join(kubelets), "runtime": ", ".join(runtimes)},
+            network=self._network,
+        )
+
+    def capabilities(self) -> Mapping[Capability, Support]:
+        yes = Support(True)
+        return {
+            Capability.ENDPOINTS: yes,
+            Capability.NATIVE: yes,
+            Capability.PROXY: Support(False, "not built yet"),
+            Capability.WATCH: yes,
+            Capability.HEALTH: yes,
+            Capability.UPDATE: yes,
+            Capability.KILL: Support(True, "the pod is deleted with no grace: the API's way, not behind its back"),
+            Capability.DRAIN: Support(True, "cordon, then eviction of this tool's own pods"),
+            Capability.LOGS: yes,
+        }
+
+    # services
+
+    def deploy(self, spec: ServiceSpec) -> None:
+        body = specs.deployment(spec)
+        self._call(
+            f"deploying {spec.name}",
+            lambda: self._apps.create_namespaced_deployment(NAMESPACE, body, _preload_content=False),
+        )
+
+    def scale(self, service: str, instances: int) -> None:
+        patch = {"spec": {"replicas": instances}}
+        self._call(
+            f"scaling {service}",
+            lambda: self._apps.patch_namespaced_deployment_scale(service, NAMESPACE, patch, _preload_content=False),
+        )
+
+    def update(self, spec: ServiceSpec, strategy: Strategy) -> None:
+        patch = specs.deployment(spec, strategy)
+        del patch["spec"]["replicas"]  # an update is no scaling
+        self._call(
+            f"updating {spec.name}",
+            lambda: self._apps.patch_namespaced_deployment(spec.name, NAMESPACE, patch, _preload_content=False),
+        )
+
+    def remove(self, service: str) -> None:
+        options = {"propagationPolicy": "Background"}
+        for what, delete in (
+            ("service", self._core.delete_namespaced_service),
+            ("deployment", self._apps.delete_namespaced_deployment),
+        ):
+            with contextlib.suppress(MissingService):
+                self._call(
+                    f"removing {what} {service}",
+                    lambda delete=delete: delete(service, NAMESPACE, body=options, _preload_content=False),  # type: ignore[misc]
+                )
+
+    def services(self) -> tuple[str, ...]:
+        listed = self._json("listing deployments", self._apps.list_namespaced_deployment, NAMESPACE, label_selector=specs.SELECT)
+        return tuple(sorted(d["metadata"]["name"] for d in listed["items"]))
+
+    def progress(self, service: str) -> Progress:
+        d = self._json(f"asking for {service}", self._apps.read_namespaced_deployment, service, NAMESPACE)
+        status, wanted = d.get("status", {}), d["spec"]["replicas"]
+        seen = status.get("observedGeneration", 0) >= d["metadata"]["generation"]
+        updated, ready, total = (status.get(k, 0) for k in ("updatedReplicas", "readyReplicas", "replicas"))
+        said = "; ".join(c.get("message", "") for c in status.get("conditions", []) if c["status"] != "True")
+        done = seen and updated == ready == total == wanted
+        return Progress(done=done, wanted=wanted, ready=min(updated, ready), said=said, blocked=self._blocked(service))
+
+    def reach(self, service: str, routing: Routing) -> Reach:
+        if routing is Routing.ENDPOINTS:
+            targets = tuple((i.address, i.port) for i in self.instances(service) if i.live and i.address and i.port)
+            return Reach(routing=routing, targets=targets, how="pod addresses, spread by the client")
+        if routing is Routing.NATIVE:
+            deployment = self._json(f"asking for {service}", self._apps.read_namespaced_deployment, service, NAMESPACE)
+            body = specs.cluster_service(deployment)
+            try:
+                made = self._json(f"making service {service}", self._core.create_namespaced_service, NAMESPACE, body)
+            except Conflict:
+                made = self._json(f"asking for service {service}", self._core.read_namespaced_service, service, NAMESPACE)
+            target = (made["spec"]["clusterIP"], made["spec"]["ports"][0]["port"])
+            return Reach(routing=routing, targets=(target,), how="ClusterIP by kube-proxy")
+        raise Unsupported("routing proxy", "not built yet")
+
+    # instances
+
+    def instances(self, service: str) -> tuple[Instance, ...]:
+        listed = self._list_pods(service)
+        return tuple(pods.instance(p) for p in listed["items"])
+
+    def watch(self, service: str) -> Watch:
+        stream: list[Any] = []
+        lock = threading.Lock()
+
+        def follow(watch: FollowingWatch) -> None:
+            while not watch.closed.is_set():
+                listed = self._list_pods(service)
+                watch.snapshot(pods.instance(p) for p in listed["items"])
+                response = self._core.list_namespaced_pod(
+                    NAMESPACE,
+                    watch=True,
+                    label_selector=f"{specs.SERVICE}={service}",
+                    resource_version=listed["metadata"]["resourceVersion"],
+                    allow_watch_bookmarks=True,
+                    _preload_content=False,
+                )
+                with lock:
+                    stream[:] = [response]
+                if watch.closed.is_set():
+                    break
+                for event in _events(response):
+                    if event["type"] == "ERROR":  # 410: our place in the stream is too old; list again
+                        break
+                    if event["type"] != "BOOKMARK":
+                        watch.apply(pods.instance(event["object"]), removed=event["type"] == "DELETED")
+
+        def on_close() -> None:
+            with lock:
+                for response in stream:
+                    with contextlib.suppress(Exception):
+                        response.shutdown()
+                    with contextlib.suppress(Exception):
+                        response.release_conn()
+
+        return FollowingWatch(follow, on_close)
+
+    def kill(self, instance: Instance) -> None:
+        body = {"gracePeriodSeconds": 0}
+        self._call(
+            f"killing {instance.id}",
+            lambda: self._core.delete_namespaced_pod(instance.id, NAMESPACE, body=body, _preload_content=False),
+        )
+
+    def logs(self, instance: Instance, lines: int = 50) -> str:
+        def read() -> str:
+            answer = self._core.read_namespaced_pod_log(instance.id, NAMESPACE, tail_lines=lines, _preload_content=False)
+            return str(answer.data.decode(errors="replace"))
+
+        return self._call(f"reading the log of {instance.id}", read)
+
+    # nodes
+
+    def nodes(self) -> tuple[Node, ...]:
+        return tuple(pods.node(n) for n in self._json("listing nodes", self._core.list_node)["items"])
+
+    def drain(self, node: str) -> None:
+        self._cordon(node, True)
+        selector = {"field_selector": f"spec.nodeName={node}", "label_selector": specs.SELECT}
+        listed = self._json("listing pods", self._core.list_namespaced_pod, NAMESPACE, **selector)
+        for pod in listed["items"]:
+            name = pod["metadata"]["name"]
+            body = {"apiVersion": "policy/v1beta1", "kind": "Eviction", "metadata": {"name": name, "namespace": NAMESPACE}}
+            with contextlib.suppress(MissingService):
+                self._call(
+                    f"evicting {name}",
+                    lambda name=name, body=body: self._core.create_namespaced_pod_eviction(  # type: ignore[misc]
+                        name, NAMESPACE, body, _preload_content=False
+                    ),
+                )
+
+    def undrain(self, node: str) -> None:
+        self._cordon(node, False)
+
+    def _cordon(self, node: str, on: bool) -> None:
+        patch = {"spec": {"unschedulable": on}}
+        self._call(f"cordoning {node}", lambda: self._core.patch_node(node, patch, _preload_content=False))
+
+    # helpers
+
+    def _list_pods(self, service: str) -> Any:
+        selector = f"{specs.SERVICE}={service}"
+        return self._json("listing pods", self._core.list_namespaced_pod, NAMESPACE, label_selector=selector)
+
+    def _blocked(self, service: str) -> str:
+        for pod in self._list_pods(service)["items"]:
+            for c in pod.get("status", {}).get("conditions", []):
+                if c["type"] == "PodScheduled" and c.get("reason") == "Unschedulable":
+                    return str(c.get("message", "unschedulable"))
+        return ""
+
+    def _json(self, what: str, call: Callable[..., Any], *args: Any, **kw: Any) -> Any:
+        """The answer as plain JSON: the client's own models cost ten times the CPU for nothing that is used here."""
+        return self._call(what, lambda: json.loads(call(*args, _preload_content=False, **kw).data))
+
+    def _call(self, what: str, call: Callable[[], T]) -> T:
+        try:
+            return call()
+        except ApiException as e:
+            raise _error(what, e) from e
+        except (urllib3.exceptions.HTTPError, OSError) as e:
+            raise EngineError(what, f"{type(e).__name__}: {e}") from e
+
+
+def _error(what: str, e: ApiException) -> EngineError:
+    said = e.reason or ""
+    with contextlib.suppress(ValueError, TypeError, KeyError):
+        said = json.loads(str(e.body))["message"]
+    kind = {404: MissingService, 409: Conflict}.get(e.status, EngineError)
+    return kind(what, said)
+
+
+def _events(response: Any) -> Iterator[Any]:
+    """JSON objects, one a line, until the server or `close` ends the stream."""
+    rest = b""
+    try:
+        for chunk in response.stream(65536, decode_content=False):
+            *lines, rest = (rest + chunk).split(b"\n")
+            for line in lines:
+                if line.strip():
+                    yield json.loads(line)
+    except (urllib3.exceptions.HTTPError, OSError, ValueError, AttributeError):
+        return

@@ -1,0 +1,103 @@
+"""From Kubernetes objects, as plain JSON, to the contract's instances and nodes."""
+
+from __future__ import annotations
+
+import datetime
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from coebench.contract import Claim, Instance, InstanceState, Node
+
+from . import specs
+
+_UNITS = {"Ki": 1 << 10, "Mi": 1 << 20, "Gi": 1 << 30, "Ti": 1 << 40, "k": 10**3, "M": 10**6, "G": 10**9, "T": 10**12, "": 1}
+
+
+def instance(pod: Mapping[str, Any]) -> Instance:
+    """A pod. Claims are at Kubernetes' own resolution of a second."""
+    meta, spec, status = pod["metadata"], pod.get("spec", {}), pod.get("status", {})
+    conditions = {c["type"]: c for c in status.get("conditions", [])}
+    containers = status.get("containerStatuses", [])
+    state, word, reason = _state(meta, spec, status, conditions, containers)
+    claims = [Claim("created", _time(meta["creationTimestamp"]))]
+    for name, condition in (("scheduled", "PodScheduled"), ("ready", "Ready")):
+        c = conditions.get(condition)
+        if c and c["status"] == "True" and c.get("lastTransitionTime"):
+            claims.append(Claim(name, _time(c["lastTransitionTime"])))
+    for c in containers:
+        if started := c.get("state", {}).get("running", {}).get("startedAt"):
+            claims.append(Claim("started", _time(started)))
+    port = spec["containers"][0]["ports"][0] if spec.get("containers") else {}
+    published = (status["hostIP"], port["hostPort"]) if port.get("hostPort") and status.get("hostIP") else None
+    return Instance(
+        id=meta["name"],
+        service=meta.get("labels", {}).get(specs.SERVICE, ""),
+        version=meta.get("annotations", {}).get(specs.VERSION, ""),
+        state=state,
+        engine_state=word,
+        node=spec.get("nodeName"),
+        address=status.get("podIP"),
+        port=port.get("containerPort"),
+        published=published,
+        claims=tuple(claims),
+        reason=reason,
+    )
+
+
+def _state(
+    meta: Mapping[str, Any],
+    spec: Mapping[str, Any],
+    status: Mapping[str, Any],
+    conditions: Mapping[str, Any],
+    containers: list[Any],
+) -> tuple[InstanceState, str, str]:
+    phase = status.get("phase", "Pending")
+    waiting: dict[str, Any] = next((c["state"]["waiting"] for c in containers if "waiting" in c.get("state", {})), {})
+    ended: dict[str, Any] = next((c["state"]["terminated"] for c in containers if "terminated" in c.get("state", {})), {})
+    if meta.get("deletionTimestamp"):
+        return InstanceState.STOPPING, "Terminating", ""
+    if phase in ("Succeeded", "Failed"):
+        return InstanceState.ENDED, phase, status.get("message") or status.get("reason") or ended.get("reason", "")
+    if phase == "Unknown":
+        return InstanceState.LOST, phase, status.get("reason", "")
+    if conditions.get("Ready", {}).get("status") == "True":
+        return InstanceState.READY, "Ready", ""
+    if status.get("reason") == "NodeLost":
+        return InstanceState.LOST, "NodeLost", status.get("message", "")
+    if any("running" in c.get("state", {}) for c in containers):
+        return InstanceState.RUNNING, "Running", conditions.get("Ready", {}).get("message", "")
+    if spec.get("nodeName"):
+        word = waiting.get("reason") or ended.get("reason") or phase
+        return InstanceState.STARTING, word, waiting.get("message") or ended.get("message", "")
+    return InstanceState.PENDING, phase, conditions.get("PodScheduled", {}).get("message", "")
+
+
+def node(n: Mapping[str, Any]) -> Node:
+    """A node; CPU and memory are what is allocatable."""
+    ready: dict[str, Any] = next((c for c in n["status"].get("conditions", []) if c["type"] == "Ready"), {})
+    address = next((a["address"] for a in n["status"].get("addresses", []) if a["type"] == "InternalIP"), "")
+    taints = [t for t in n["spec"].get("taints") or [] if t["effect"] in ("NoSchedule", "NoExecute")]
+    allocatable = n["status"].get("allocatable", {})
+    return Node(
+        name=n["metadata"]["name"],
+        address=address,
+        ready=ready.get("status") == "True",
+        schedulable=not n["spec"].get("unschedulable") and not taints,
+        engine_state=ready.get("reason", "?"),
+        cpu=quantity(allocatable.get("cpu", "0")),
+        memory=int(quantity(allocatable.get("memory", "0"))),
+    )
+
+
+def quantity(text: str) -> float:
+    """A Kubernetes quantity: "250m", "3910Mi", "2"."""
+    m = re.fullmatch(r"([0-9.]+)(m|[KMGT]i|[kMGT]|)", text)
+    if not m:
+        raise ValueError(f"not a quantity: {text!r}")
+    number, unit = float(m[1]), m[2]
+    return number / 1000 if unit == "m" else number * _UNITS[unit]
+
+
+def _time(text: str) -> float:
+    return datetime.datetime.fromisoformat(text.replace("Z", "+00:00")).timestamp()

@@ -1,0 +1,88 @@
+"""From the contract's service to Swarm's objects."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from docker.types import (
+    ContainerSpec,
+    EndpointSpec,
+    Healthcheck,
+    Resources,
+    RestartPolicy,
+    ServiceMode,
+    TaskTemplate,
+    UpdateConfig,
+)
+
+from coebench.contract import ServiceSpec, Strategy
+
+NETWORK = "coebench"
+OURS = {"coebench.managed": "yes"}
+VERSION = "coebench.version"
+PORT = "coebench.port"
+SECOND = 1_000_000_000  # Swarm's times are nanoseconds
+
+
+def task_template(spec: ServiceSpec) -> TaskTemplate:
+    """What each task runs. CPU is reserved, and limited only if the spec says so; memory both."""
+    env = {
+        "COEBENCH_PORT": str(spec.port),
+        "COEBENCH_VERSION": spec.version,
+        "COEBENCH_INSTANCE": "{{.Task.ID}}",
+        **spec.env,
+    }
+    health = None
+    if spec.health:
+        probe = f"wget -q -O /dev/null http://127.0.0.1:{spec.port}{spec.health.path}"
+        health = Healthcheck(
+            test=["CMD-SHELL", probe],
+            interval=int(spec.health.interval * SECOND),
+            timeout=int(spec.health.timeout * SECOND),
+            retries=spec.health.failures,
+        )
+    cpu = int(spec.cpu * 1e9)
+    return TaskTemplate(
+        ContainerSpec(
+            image=spec.image,
+            command=list(spec.command) or None,
+            env=env,
+            labels={VERSION: spec.version, PORT: str(spec.port)},
+            stop_grace_period=int(spec.grace * SECOND),
+            healthcheck=health,
+        ),
+        resources=Resources(
+            cpu_limit=cpu if spec.limit_cpu else None,
+            cpu_reservation=cpu,
+            mem_limit=spec.memory,
+            mem_reservation=spec.memory,
+        ),
+        restart_policy=RestartPolicy(condition="any", delay=0),
+        networks=[{"Target": NETWORK}],
+    )
+
+
+def endpoint(spec: ServiceSpec) -> EndpointSpec:
+    """DNS round robin: no virtual IP, which a kernel without ip_vs could not serve. `publish` opens the port on the task's
+    own host."""
+    if not spec.publish:
+        return EndpointSpec(mode="dnsrr")
+    port = {"Protocol": "tcp", "TargetPort": spec.port, "PublishedPort": spec.port, "PublishMode": "host"}
+    return EndpointSpec(mode="dnsrr", ports=[port])
+
+
+def mode(instances: int) -> ServiceMode:
+    """Replicated."""
+    return ServiceMode("replicated", instances)
+
+
+def update_config(strategy: Strategy) -> UpdateConfig:
+    """Swarm updates in one order: the new task first where the strategy has a surge, else the old one first."""
+    order = "start-first" if strategy.surge else "stop-first"
+    parallelism = max(strategy.surge, strategy.unavailable, 1)
+    return UpdateConfig(parallelism=parallelism, delay=0, order=order, failure_action="pause")
+
+
+def labels(spec: ServiceSpec) -> dict[str, Any]:
+    """Marks the service as ours."""
+    return {**OURS, VERSION: spec.version}
