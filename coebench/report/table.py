@@ -222,7 +222,7 @@ def _cell(m: MetricResult, subject: str, v: Values, factor: float, places: int, 
         figure = f">{words.number((v.above or 0.0) * factor)}"
         return Cell(figure=figure, trouble=missing, notes=notes)
     interval = ""
-    if v.n > 1 and v.low is not None:
+    if v.n > 1 and v.low is not None and v.low != v.high:
         if v.high is not None:
             high = words.number(v.high * factor, places)
         else:
@@ -285,8 +285,7 @@ def _failures(result: Result) -> list[tuple[str, str]]:
             said = f"{t.status}: {t.reason}" if t.reason else t.status
             blocks.setdefault((clean(f"{t.subject} {t.scenario}"), clean(said)), []).append(t.block)
     return [
-        (f"{what}, block{'s' * (len(which) > 1)} {', '.join(map(str, which))}", said)
-        for (what, said), which in blocks.items()
+        (f"{what}, block{'s' * (len(which) > 1)} {', '.join(map(str, which))}", said) for (what, said), which in blocks.items()
     ]
 
 
@@ -338,19 +337,12 @@ def _run(result: Result, folder: str) -> tuple[str, ...]:
 
 
 def _host(host: Mapping[str, object]) -> str:
-    """The host's facts on one line, whatever the runner chose to record."""
+    """The facts that a reader compares machines by; the result has the others."""
     parts = []
-    for key, value in host.items():
-        if isinstance(value, (Mapping, list, tuple)) or value in ("", None):
-            continue
-        if "memory" in key and isinstance(value, (int, float)):
-            parts.append(f"{value / 2**30:.3g} GiB")
-        elif key in ("cpus", "cores") and isinstance(value, (int, float)):
-            parts.append(f"{value:g} CPUs")
-        elif key == "kernel":
-            parts.append(f"kernel {value}")
-        elif isinstance(value, str):
-            parts.append(value)
-        else:
-            parts.append(f"{key} {value}")
+    for key, form in (("cpu", "{}"), ("cpus", "{} CPUs"), ("memory", "{}"), ("system", "{}"), ("kernel", "kernel {}")):
+        value = host.get(key)
+        if key == "memory" and isinstance(value, (int, float)):
+            value = f"{value / 2**30:.3g} GiB"
+        if isinstance(value, (int, float, str)) and value:
+            parts.append(form.format(value))
     return "host: " + ", ".join(parts) if parts else ""

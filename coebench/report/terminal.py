@@ -170,8 +170,7 @@ class _Setter:
             if row.unit and row.unit != "1":
                 label.append_text(self.text(f", {row.unit}", "dim"))
             cells = [
-                self.cell(row, row.cells[c.subject], widths[c.subject]) if c.subject in row.cells else Text()
-                for c in columns
+                self.cell(row, row.cells[c.subject], widths[c.subject]) if c.subject in row.cells else Text() for c in columns
             ]
             grid.add_row(Padding(label, (0, 0, 0, 2 * row.indent)), *cells)
         return grid

@@ -135,16 +135,19 @@ def _straight(r: Ratio) -> tuple[float | None, float | None, float | None]:
 
 def _turned(r: Ratio) -> tuple[float | None, float | None, float | None]:
     def inverse(x: float | None) -> float | None:
-        return 1 / x if x else None
+        return None if x is None else 1 / x if x else math.inf
 
     low = 0.0 if r.high is None else inverse(r.high)
-    return inverse(r.ratio), low, inverse(r.low)
+    high = inverse(r.low or 0.0)
+    ratio = inverse(r.ratio)
+    return None if ratio == math.inf else ratio, low, None if high == math.inf else high
 
 
 def how_much(x: Against) -> str:
     """The ratio with its interval: "1.71× (1.52–1.90)", "at least 3.2×"."""
     if x.ratio is None or x.high is None:
-        return f"at least {times(x.low)}×" if x.low else "not comparably"
+        # Against nothing at all every ratio is infinite: the figures in the row say how much that is.
+        return f"at least {times(x.low)}×" if x.low and math.isfinite(x.low) else ""
     return f"{times(x.ratio)}× ({_interval(x.low, x.high, x.ratio)})"
 
 
@@ -190,7 +193,7 @@ def sentence(metric: MetricResult, called: Mapping[str, str]) -> str:
         return ""  # `silence` says why, once
     parts = []
     if ahead:
-        parts.append(f"{called[first]} {listing([f'{how_much(c)} {word} than {called[s]}' for s, c in ahead])}")
+        parts.append(f"{called[first]} {listing([f'{how_much(c)} {word} than {called[s]}'.strip() for s, c in ahead])}")
     if equal:
         who = listing([called[s] for s, _ in equal])
         are = "is" if len(equal) == 1 else "are"
@@ -220,18 +223,31 @@ def silence(result: Result) -> str:
     return "" if any(not r.reason for r in ratios) else listing([clean(r) for r in reasons]) if reasons else ""
 
 
-def headlines(result: Result, per_scenario: int = 3) -> dict[str, list[str]]:
-    """Scenario → the sentences to print: of its first metric that has a direction, at up to `per_scenario` settings (the
-    last ones, which load the COE most), then of its other metrics at the last setting."""
+def headlines(result: Result, settings: int = 3, others: int = 3) -> dict[str, list[str]]:
+    """Scenario → the sentences to print under its table.
+
+    Always of its first metric, at its last `settings` settings, which ask most of the COE; then of up to `others` other
+    metrics, at the last setting, those that show a difference or give a verdict in part; those that show none are named
+    in one sentence.
+    """
     called = called_in(result)
     out: dict[str, list[str]] = {}
     for scenario in dict.fromkeys(m.scenario for m in result.metrics):
-        rows = [m for m in result.metrics if m.scenario == scenario and m.better is not Better.NEITHER and not m.claim_of]
         by_name: dict[str, list[MetricResult]] = {}
-        for m in rows:
-            by_name.setdefault(m.name, []).append(m)
-        chosen: list[MetricResult] = []
-        for i, settings in enumerate(by_name.values()):
-            chosen += settings[-per_scenario:] if i == 0 else settings[-1:]
-        out[scenario] = [s for m in chosen[:per_scenario] if (s := sentence(m, called))]
+        for m in result.metrics:
+            if m.scenario == scenario and m.better is not Better.NEITHER and not m.claim_of:
+                by_name.setdefault(m.name, []).append(m)
+        first, *rest = list(by_name.values()) or [[]]
+        said = [s for m in first[-settings:] if (s := sentence(m, called))]
+        last = [rows[-1] for rows in rest]
+        different = [
+            m
+            for m in last
+            if any(r.distinguishable for r in m.ratios) or 0 < sum(bool(r.reason) for r in m.ratios) < len(m.ratios)
+        ]
+        said += [s for m in different[:others] if (s := sentence(m, called))]
+        same = [clean(m.title) for m in last if m.ratios and not any(r.distinguishable or r.reason for r in m.ratios)]
+        if same:
+            said.append(f"No difference shown in {listing(same)}.")
+        out[scenario] = said
     return out

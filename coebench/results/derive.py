@@ -79,9 +79,7 @@ def derive_recorded(recorded: folder.Recorded, scenarios: Mapping[str, Scenario]
         mine = [t for t in trials if t.scenario == name]
         if scenario is None:
             infos.append(ScenarioInfo(name=name))
-            warnings.append(
-                f"Scenario {name} isn't known here: its {len(mine)} trials are in the folder, but not in the result."
-            )
+            warnings.append(f"Scenario {name} isn't known here: its {len(mine)} trials are in the folder, but not in the result.")
             continue
         infos.append(ScenarioInfo(name=name, question=scenario.question))
         metrics += _metrics(scenario, mine, by_trial, tuple(bays), _int(manifest.get("seed")), warnings)
@@ -285,9 +283,7 @@ def _metrics(
     return [_row(scenario, known[k[0]], dict(k[1]), cells[k], reasons[k], trials, present, seed) for k in rows]
 
 
-def _samples(
-    scenario: Scenario, trial: TrialResult, observations: Sequence[Observation], warnings: list[str]
-) -> list[Sample]:
+def _samples(scenario: Scenario, trial: TrialResult, observations: Sequence[Observation], warnings: list[str]) -> list[Sample]:
     if trial.status == "skipped":
         return []
     try:
@@ -338,19 +334,24 @@ def _row(
         claim_of=metric.claim_of,
         values=values,
         best=winner,
-        ratios=tuple(
-            Ratio(
-                a=a,
-                b=b,
-                ratio=_finite(c.ratio),
-                low=_finite(c.low),
-                high=_finite(c.high),
-                distinguishable=c.distinguishable,
-                paired=c.paired,
-                reason="the generator was the limit" if values[a].limited or values[b].limited else c.reason,
-            )
-            for (a, b), c in compared.items()
-        ),
+        ratios=tuple(_ratio(a, b, c, limited=bool(values[a].limited or values[b].limited)) for (a, b), c in compared.items()),
+    )
+
+
+def _ratio(a: str, b: str, c: stats.Comparison, limited: bool) -> Ratio:
+    if math.isinf(c.low):
+        # All of b's values are 0. JSON has no infinity, and 0 times as much says the same of the pair turned round.
+        a, b = b, a
+        c = c._replace(ratio=0.0, low=0.0, high=0.0)
+    return Ratio(
+        a=a,
+        b=b,
+        ratio=_finite(c.ratio),
+        low=_finite(c.low),
+        high=_finite(c.high),
+        distinguishable=c.distinguishable,
+        paired=c.paired,
+        reason="the generator was the limit" if limited else c.reason,
     )
 
 

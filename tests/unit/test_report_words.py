@@ -120,6 +120,13 @@ def test_failures_are_said_with_it():
     assert words.sentence(m, CALLED) == "Heals: A 2.0× (1.7–2.5) faster than B (A: 1 of 5 failed)."
 
 
+def test_against_nothing_at_all():
+    ratio = Ratio(a="a", b="b", ratio=0.0, low=0.0, high=0.0, distinguishable=True)
+    assert words.sentence(metric([ratio], {"a": 0.0, "b": 5.0}), CALLED) == "Heals: A faster than B."
+    some = Ratio(a="a", b="b", ratio=0.0, low=0.0, high=0.25, distinguishable=True)
+    assert words.sentence(metric([some], {"a": 0.0, "b": 5.0}), CALLED) == "Heals: A at least 4.0× faster than B."
+
+
 def test_nothing_to_say():
     assert words.sentence(metric([], {"a": 1.0}), CALLED) == ""
     few = Ratio(a="a", b="b", ratio=2.0, reason="too few trials to tell (1; 4 are needed)")

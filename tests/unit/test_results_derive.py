@@ -174,6 +174,23 @@ def test_warnings_are_told_once(path, tmp_path):
     assert [w for w in result.warnings if "offset" in w] == ["b1.k8s.deploy: clock offset is 12 ms (30 times)"]
 
 
+def test_nothing_against_something_is_told_without_infinity(tmp_path):
+    run = Synthetic(tmp_path, trouble=False)
+    original = run.observe
+
+    def observe(name, trial="", after=0.1, **data):
+        if data.get("metric") == "p99":
+            data["value"] = 0.0 if "mesos" in trial else data["value"]
+        original(name, trial, after, **data)
+
+    run.observe = observe
+    m = row(derive(run.write(), SCENARIOS), "p99")
+    pairs = {(r.a, r.b): r for r in m.ratios}
+    assert ("mesos", "k8s") in pairs and ("mesos", "swarm") in pairs
+    assert (pairs["mesos", "k8s"].ratio, pairs["mesos", "k8s"].high) == (0.0, 0.0)
+    assert m.best == "mesos"
+
+
 def test_a_thing_against_itself_gives_the_noise_floor(tmp_path):
     run = Synthetic(tmp_path, subjects={"k8s-1": "k8s", "k8s-2": "k8s"}, effect={"k8s-1": 1, "k8s-2": 1}, trouble=False)
     noise = derive(run.write(), SCENARIOS).run.noise
