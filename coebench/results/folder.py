@@ -75,7 +75,10 @@ def create(base: Path | str, run: str) -> Path:
 
 
 class Recorder:
-    """The plug-in that keeps the record. Lines reach the system as they happen, the disk when a trial ends."""
+    """The plug-in that keeps the record. Lines reach the system as they happen, the disk when a trial ends.
+
+    It is called before all others: pluggy ends a call at the first plug-in that raises, and no fact may be lost by that.
+    """
 
     def __init__(self, folder: Path | str, clock: Callable[[], float] = now) -> None:
         """`folder`: as `create` made it. `clock`: seconds since the epoch."""
@@ -85,26 +88,26 @@ class Recorder:
         self._observations = _appender(self.path / OBSERVATIONS)
         self._trials = _appender(self.path / TRIALS)
 
-    @hookimpl
+    @hookimpl(tryfirst=True)
     def run_started(self, run: str, folder: str, manifest: Mapping[str, Any]) -> None:
         text = msgspec.json.format(self._encoder.encode({"schema": RUN_SCHEMA, **manifest}), indent=2)
         write_atomic(self.path / MANIFEST, text + b"\n")
 
-    @hookimpl
+    @hookimpl(tryfirst=True)
     def observed(self, observation: Observation) -> None:
         self._append(self._observations, observation)
 
-    @hookimpl
+    @hookimpl(tryfirst=True)
     def trial_started(self, trial: TrialInfo) -> None:
         self._append(self._trials, TrialLine(at=self._clock(), trial=trial))
 
-    @hookimpl
+    @hookimpl(tryfirst=True)
     def trial_ended(self, trial: TrialInfo, outcome: Outcome) -> None:
         self._append(self._trials, TrialLine(at=self._clock(), trial=trial, outcome=outcome))
         os.fsync(self._observations)
         os.fsync(self._trials)
 
-    @hookimpl
+    @hookimpl(tryfirst=True)
     def run_ended(self, run: str, result: Result) -> None:
         write_atomic(self.path / RESULT, encode(result))
         self.close()

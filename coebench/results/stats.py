@@ -346,8 +346,8 @@ def instability(values: Sampled, target: float = 0.10) -> str | None:
     factor = max(exact[worst], middle) / max(min(exact[worst], middle), 1e-300)
     if factor > OUTLIER_FACTOR and off[worst] > OUTLIER_SIGMAS * 1.4826 * mad(rest):
         where = int(values.block[values.low == values.high][worst])
-        times = f"{factor:.1f} times" if exact[worst] > middle else f"1/{factor:.1f} of"
-        return f"block {where} is {times} the median: look at that trial's log, or run more blocks"
+        share = f"{factor:.1f} times" if exact[worst] > middle else f"{100 / factor:.0f} % of"
+        return f"block {where} is at {share} the median: look at that trial's log, or run more blocks"
     if len(exact) > 3 and float(np.ptp(exact)) > UNSTABLE_SPREAD * middle:
         # Kendall's S against the blocks' order, in its standard deviations; 3 of them can be had from 7 trials on.
         ordered = exact[np.argsort(values.block[values.low == values.high], kind="stable")]

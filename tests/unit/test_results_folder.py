@@ -14,7 +14,7 @@ import pytest
 from synthetic import SCENARIOS, Synthetic
 
 from coebench.contract import BadInput, Observation
-from coebench.hooks import TrialInfo
+from coebench.hooks import TrialInfo, hookimpl, manager
 from coebench.results import folder
 from coebench.results.derive import derive, load
 
@@ -54,6 +54,21 @@ def test_lines_reach_the_system_as_they_happen(tmp_path):
     assert json.loads((path / "trials.jsonl").read_text())["trial"]["id"] == TRIAL.id
     recorder.close()
     recorder.close()
+
+
+def test_a_listener_that_raises_costs_no_fact(tmp_path):
+    class Raises:
+        @hookimpl
+        def observed(self, observation):
+            raise RuntimeError
+
+    path = folder.create(tmp_path, "r")
+    hooks = manager()
+    hooks.register(folder.Recorder(path))
+    hooks.register(Raises())
+    with pytest.raises(RuntimeError):
+        hooks.hook.observed(observation=Observation(at=1.0, name="x"))
+    assert (path / "observations.jsonl").read_text().count("\n") == 1
 
 
 def test_data_that_json_has_not_is_kept_as_text(tmp_path):
