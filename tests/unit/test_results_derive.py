@@ -105,9 +105,7 @@ def test_best_only_where_the_difference_is_real(tmp_path):
     assert {m.best for m in real.metrics if m.name == "last"} == {"swarm"}
     assert {m.best for m in real.metrics if m.name == "generator"} == {None}
     assert {m.best for m in real.metrics if m.claim_of} == {None}
-    none = derive(
-        Synthetic(tmp_path / "b", trouble=False, effect=dict.fromkeys(("k8s", "swarm", "mesos"), 1)).write(), SCENARIOS
-    )
+    none = derive(Synthetic(tmp_path / "b", trouble=False, effect=dict.fromkeys(("k8s", "swarm", "mesos"), 1)).write(), SCENARIOS)
     assert sum(m.best is not None for m in none.metrics) <= 1
 
 
@@ -300,9 +298,7 @@ def test_skipped_is_not_failed(tmp_path):
 
     run = Synthetic(tmp_path, trouble=False)
     original = run.facts
-    run.facts = lambda t: (
-        Outcome(status="skipped", seconds=0, reason="native: no ip_vs") if t.subject == "swarm" else original(t)
-    )
+    run.facts = lambda t: Outcome(status="skipped", seconds=0, reason="native: no ip_vs") if t.subject == "swarm" else original(t)
     result = derive(run.write(), SCENARIOS)
     value = row(result, "rate").values["swarm"]
     assert (value.n, value.failed, value.skipped) == (0, 0, 5)
