@@ -74,6 +74,7 @@ class Scheduler:
         self._backoff: dict[str, Backoff] = {}
         self._agents: dict[str, dict[str, str]] = {}
         self._touched: set[str] = set()
+        self._strays: set[str] = set()
         self._outbox: list[tuple[str, Json]] = []
         self._suppressed = False
         self._short_of_offers = False
@@ -491,9 +492,7 @@ class Scheduler:
             self._send("ACKNOWLEDGE", acknowledge=acknowledge)
         instance = next((s[task_id] for s in self.instances.values() if task_id in s), None)
         if instance is None:
-            if state not in inst.ENDED and state not in (inst.UNREACHABLE, inst.UNKNOWN):
-                log.info("%s is %s but not known here: killed", task_id, state)
-                self._send_kill(task_id, agent_id)
+            self._stray(task_id, agent_id, status)
             self._flush()
             return
         if state == inst.UNKNOWN and not self._gone_for_good(instance):
@@ -519,6 +518,24 @@ class Scheduler:
         if changed:
             self._publish_status(instance, state, status)
         self.settle()
+
+    def _stray(self, task_id: str, agent_id: str, status: Json) -> None:
+        """A task that is not ours any more is killed.
+
+        If the master does not know it either (an agent that was cut off gets what was sent to it meanwhile, and starts
+        it), the master answers a KILL with a reconciliation and leaves the task alone; its executor can still be
+        shut down.  A command executor has its task's id.
+        """
+        state = status["state"]
+        if state in ("TASK_STAGING", "TASK_STARTING", "TASK_RUNNING"):
+            log.info("%s is %s but not known here: killed", task_id, state)
+            self._strays.add(task_id)
+            self._send_kill(task_id, agent_id)
+        elif task_id in self._strays and state != "TASK_KILLING":
+            self._strays.discard(task_id)
+            if status.get("reason") == "REASON_RECONCILIATION" and agent_id:
+                shutdown = {"executor_id": {"value": task_id}, "agent_id": {"value": agent_id}}
+                self._send("SHUTDOWN", shutdown=shutdown)
 
     def _gone_for_good(self, instance: Instance) -> bool:
         """A new master knows no agents at first: only after a while is a task that it does not know lost."""
