@@ -11,9 +11,10 @@
 # (Pings are the master's: see master.sh.)  What is not a timeout:
 #   MESOS_RESOURCES     e.g. 'cpus:2;mem:2048;disk:4096;ports:[31000-31999]'; Mesos asks the machine if not set
 #   MESOS_ATTRIBUTES    e.g. 'rack:a;zone:1'
-#   MESOS_LAUNCHER      linux: cgroups (v1 only) and namespaces.  posix: neither, so no limits and no images; the
-#                       default is linux where /sys/fs/cgroup/freezer is there
-#   MESOS_ISOLATION     the isolators, if not those below
+#   MESOS_LAUNCHER      linux: namespaces, images, and what can be limited.  posix: none of that.  The default is linux
+#                       where cgroup v1's freezer is at /sys/fs/cgroup/freezer (it can be mounted beside cgroup v2 too)
+#   MESOS_ISOLATION     the isolators; by default those below, with a limit for each of cgroup v1's cpu, memory and pids
+#                       that is in /sys/fs/cgroup.  Mesos 1.11 does not know cgroup v2: there, nothing is limited
 #   MESOS_CGROUPS_ROOT=mesos   needs another value for each agent of one cgroup namespace
 #   MESOS_DOCKER_REGISTRY=/opt/images   the folder of docker archives, NAME:TAG.tar
 #   MESOS_PORT=5051, MESOS_MASTER_PORT=5050, MESOS_FOLDER=/var/lib/mesos, MESOS_RUNTIME_DIR=/run/mesos,
@@ -45,8 +46,12 @@ if [ -z "${MESOS_LAUNCHER:-}" ]; then
 fi
 export MESOS_LAUNCHER
 if [ "$MESOS_LAUNCHER" = linux ]; then
-  export MESOS_ISOLATION=${MESOS_ISOLATION:-cgroups/cpu,cgroups/mem,cgroups/pids,namespaces/pid,filesystem/linux,docker/runtime}
-  export MESOS_CGROUPS_ENABLE_CFS=${MESOS_CGROUPS_ENABLE_CFS:-false} MESOS_CGROUPS_LIMIT_SWAP=false
+  isolation=namespaces/pid,filesystem/linux,docker/runtime
+  if [ -d /sys/fs/cgroup/pids ]; then isolation=cgroups/pids,$isolation; fi
+  if [ -d /sys/fs/cgroup/memory ]; then isolation=cgroups/mem,$isolation; fi
+  if [ -d /sys/fs/cgroup/cpu ]; then isolation=cgroups/cpu,$isolation; fi
+  export MESOS_ISOLATION=${MESOS_ISOLATION:-$isolation}
+  export MESOS_CGROUPS_ENABLE_CFS=true MESOS_CGROUPS_LIMIT_SWAP=false
 else
   export MESOS_ISOLATION=${MESOS_ISOLATION:-posix/cpu,posix/mem}
 fi

@@ -69,12 +69,14 @@ class PipSettings:
 
     def __init__(self) -> None:
         found: dict[str, str] = {}
-        listing = _pip("config", "list")
-        for line in listing.splitlines():  # e.g. global.index-url='…'; later sections win, the environment last
+        for line in _pip("config", "list").splitlines():  # e.g. global.index-url='…'; what counts more comes later
             name, _, value = line.partition("=")
             section, _, key = name.rpartition(".")
-            if section in ("global", "download", ":env:"):
+            if section in ("global", "download"):
                 found[key] = value.strip().strip("'\"")
+        for key in ("index-url", "extra-index-url", "cert", "proxy", "timeout", "default-timeout"):
+            if value := os.environ.get("PIP_" + key.upper().replace("-", "_")):
+                found[key] = value
         indexes = [found.get("index-url") or _default_index()]
         indexes += found.get("extra-index-url", "").replace("\\n", " ").split()
         self.indexes = [i.rstrip("/") for i in indexes]
