@@ -75,8 +75,8 @@ class PipSettings:
             if section in ("global", "download"):
                 found[key] = value.strip().strip("'\"")
         for key in ("index-url", "extra-index-url", "cert", "proxy", "timeout", "default-timeout"):
-            if value := os.environ.get("PIP_" + key.upper().replace("-", "_")):
-                found[key] = value
+            if given := os.environ.get("PIP_" + key.upper().replace("-", "_")):
+                found[key] = given
         indexes = [found.get("index-url") or _default_index()]
         indexes += found.get("extra-index-url", "").replace("\\n", " ").split()
         self.indexes = [i.rstrip("/") for i in indexes]
