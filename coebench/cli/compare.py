@@ -70,7 +70,7 @@ def compare(
         progress.close()
     _render(result, "json" if json else "terminal")
     print(f"run folder: {run.folder}", file=sys.stderr)
-    raise typer.Exit(1 if any(t.status in ("failed", "timeout", "interrupted") for t in result.trials) else 0)
+    raise typer.Exit(0 if result.measured else 1)
 
 
 def plan(

@@ -1,6 +1,6 @@
 """The lab's cgroups: one for each host, in every hierarchy of version 1 or in the one of version 2.
 
-All lie below `coebench`, which is also how leftovers are found: any process in there is ours.
+All lie below one (`paths.tag`), which is also how leftovers are found: any process in there is ours.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ import time
 from pathlib import Path
 
 from ..contract import BadInput
+from . import paths
 
-ROOT = "coebench"
 _MOUNT = Path("/sys/fs/cgroup")
 PERIOD_US = 100_000
 
@@ -40,7 +40,7 @@ def create(name: str, cpu: float, memory: int) -> list[Path]:
     joins = []
     for top in hierarchies():
         folder = top
-        for part in (ROOT, *name.split("/")):
+        for part in (paths.tag(), *name.split("/")):
             if version() == 2:
                 controllers = (folder / "cgroup.controllers").read_text().split()
                 for c in controllers:
@@ -78,7 +78,7 @@ def _limit(folder: Path, cpu: float, memory: int) -> None:
 
 def folders(name: str = "") -> list[Path]:
     """The cgroup NAME, or the lab's whole, in each hierarchy where it exists."""
-    return [f for top in hierarchies() if (f := top / ROOT / name if name else top / ROOT).is_dir()]
+    return [f for top in hierarchies() if (f := top / paths.tag() / name if name else top / paths.tag()).is_dir()]
 
 
 def pids(name: str = "") -> set[int]:

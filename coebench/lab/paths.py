@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from pathlib import Path
 
@@ -16,6 +17,12 @@ def cache() -> Path:
 def state() -> Path:
     """What is up now, and the lock: COEBENCH_STATE or the user's state folder. Hosts' writable layers are here."""
     return Path(os.environ.get("COEBENCH_STATE") or platformdirs.user_state_path("coebench")) / "lab"
+
+
+def tag() -> str:
+    """What this lab's cgroups are named: a lab with a state folder of its own is another lab, and the two do not meet."""
+    own = os.environ.get("COEBENCH_STATE")
+    return "coebench" + (f"-{hashlib.sha256(own.encode()).hexdigest()[:8]}" if own else "")
 
 
 def guest() -> Path:

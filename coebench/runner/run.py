@@ -10,7 +10,7 @@ import threading
 import time
 import traceback
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -240,25 +240,18 @@ class Run:
         return observe
 
     def _call(self, hook: str, **kw: Any) -> None:
+        """Tell all listeners, each by itself: one that raises is left out from then on. The recorder alone may end a run."""
         with self._lock:
-            try:
-                getattr(self._hooks.hook, hook)(**kw)
-            except Exception:
-                self._drop(hook, kw)
-
-    def _drop(self, hook: str, kw: Mapping[str, Any]) -> None:
-        """Some listener raised: find it, leave it out from now on, and go on. The recorder alone may end the run."""
-        for plugin in list(self._hooks.get_plugins()):
-            method = getattr(plugin, hook, None)
-            if method is None:
-                continue
-            if isinstance(plugin, folders.Recorder):
-                continue
-            try:
-                method(**kw)
-            except Exception as e:
-                self._hooks.unregister(plugin)
-                self._say(f"{type(plugin).__name__} failed in {hook} and is left out from now on: {type(e).__name__}: {e}")
+            for plugin in list(self._hooks.get_plugins()):
+                others = [p for p in self._hooks.get_plugins() if p is not plugin]
+                caller = self._hooks.subset_hook_caller(hook, others)
+                try:
+                    caller(**kw)
+                except Exception as e:
+                    if isinstance(plugin, folders.Recorder):
+                        raise
+                    self._hooks.unregister(plugin)
+                    self._say(f"{type(plugin).__name__} failed in {hook} and is left out from now on: {type(e).__name__}: {e}")
 
     def _trials(self, order: tuple[tuple[int, Subject], ...]) -> list[TrialInfo]:
         total = len(order) * len(self.plan.scenarios)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar
 
 import msgspec
 
 from ..contract import BadInput, Better, Capability, Metric, Observation, Sample, Trial
-from .following import Following, until_answering
+from .following import Following, until_answering, until_silent
 
 SETTINGS: Mapping[str, Mapping[str, Any]] = {
     "smoke": {"instances": [3], "health": False, "timeout": 60},
@@ -57,19 +58,27 @@ class Deploy:
             definition="From sending the request until the engine's API has answered it.",
         ),
         Metric(
-            name="sight",
+            name="start_to_answer",
             unit="ms",
-            better=Better.NEITHER,
-            title="seen after its first moment",
-            definition="Median over instances: from the first moment at which a client could have had an answer (the later of "
-            "the instance's own start and the engine's telling its address) to the prober's having it.",
+            better=Better.LOWER,
+            title="process start to answer",
+            definition="Median over instances: from the start of the instance's process, by its own clock, until the prober has "
+            "its first good answer. What the engine takes to make a running process reachable and known.",
         ),
         Metric(
-            name="gone",
+            name="silent",
             unit="s",
             better=Better.LOWER,
-            title="removed",
-            definition="From asking for the removal of the service until the engine lists no live instance of it.",
+            title="removed: all silent",
+            definition="From asking for the removal of the service until the last instance has stopped answering.",
+        ),
+        Metric(
+            name="none_listed",
+            unit="s",
+            better=Better.LOWER,
+            title="engine says: none left",
+            definition="From asking for the removal of the service until the engine lists no instance of it, ended ones aside.",
+            claim_of="silent",
         ),
     )
 
@@ -87,15 +96,16 @@ class Deploy:
             spec = trial.workload.service(name, count, trial.workload.versions[0])
             if not trial.settings["health"]:
                 spec = msgspec.structs.replace(spec, health=None)
-            with trial.phase(f"deploy {count}", trial.settings["timeout"]) as deadline, Following(trial, name) as following:
-                trial.observe("requested", service=name, instances=count)
-                trial.driver.deploy(spec)
-                trial.observe("accepted", service=name)
-                until_answering(following, count, deadline)
-            with trial.phase(f"remove {count}", trial.settings["timeout"]):
-                trial.observe("removing", service=name, instances=count)
-                trial.remove(name)
-                trial.observe("removed", service=name)
+            with Following(trial, name) as following:
+                with trial.phase(f"deploy {count}", trial.settings["timeout"]) as deadline:
+                    trial.observe("requested", service=name, instances=count)
+                    trial.driver.deploy(spec)
+                    trial.observe("accepted", service=name)
+                    until_answering(following, count, deadline)
+                with trial.phase(f"remove {count}", trial.settings["timeout"]) as deadline:
+                    trial.observe("removing", service=name, instances=count)
+                    trial.driver.remove(name)
+                    until_silent(following, deadline)
 
     def derive(self, observations: Sequence[Observation]) -> Iterable[Sample]:
         services: dict[str, list[Observation]] = {}
@@ -132,24 +142,33 @@ class Deploy:
 
         ready: set[str] = set()
         all_ready = None
-        told: dict[str, float] = {}
         for o in facts:
             if o.name == "instance":
                 (ready.add if o.data["state"] == "ready" else ready.discard)(o.data["id"])
-                if o.data["address"] and o.data["port"]:
-                    told.setdefault(o.data["id"], o.at)
             if len(ready) >= count and all_ready is None:
                 all_ready = o.at
         yield from sample("all_ready", all_ready)
 
-        lags = sorted(
-            1000 * (o.at - max(o.data["started"], told[i])) for i, o in answered.items() if o.data["started"] and i in told
-        )
+        lags = [1000 * (o.at - o.data["started"]) for o in answered.values() if o.data["started"]]
         if lags:
-            middle = len(lags) // 2
-            median = lags[middle] if len(lags) % 2 else (lags[middle - 1] + lags[middle]) / 2
-            yield Sample(metric="sight", value=median, factors=factors)
+            yield Sample(metric="start_to_answer", value=statistics.median(lags), factors=factors)
+
         removing = next((o.at for o in facts if o.name == "removing"), None)
-        removed = next((o.at for o in facts if o.name == "removed"), None)
-        if removing is not None and removed is not None:
-            yield Sample(metric="gone", value=removed - removing, factors=factors)
+        if removing is None:
+            return
+        limit = limits.get(f"remove {count}")
+        asked = next(o for o in facts if o.name == "removing")
+        downs: dict[str, float] = {}
+        live: set[str] = set()
+        none_listed = None
+        for o in facts:
+            if o.name == "answer" and o.data["kind"] == "down" and o.at >= removing:
+                downs.setdefault(o.data["instance"], o.at)
+            elif o.name == "instance":
+                (live.discard if o.data["state"] == "ended" else live.add)(o.data["id"])
+            elif o.name == "gone":
+                live.discard(o.data["id"])
+            if o.at >= removing and o.name in ("instance", "gone", "removing") and not live and none_listed is None:
+                none_listed = o.at
+        yield from sample("silent", max(downs.values()) if len(downs) >= len(answered) and downs else None)
+        yield from sample("none_listed", none_listed)

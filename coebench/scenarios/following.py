@@ -29,6 +29,7 @@ class Following:
         self.instances: dict[str, Instance] = {}
         self.answered: dict[str, Answer] = {}  # instance → its first good answer
         self.ready: set[str] = set()
+        self.silent: set[str] = set()  # instances that had answered and do no more
         self._probes: dict[str, str] = {}  # instance → the prober's watch
         self._events: queue.SimpleQueue[Change | Answer | EngineError] = queue.SimpleQueue()
         self._stop = threading.Event()
@@ -58,10 +59,7 @@ class Following:
                 if change is None:
                     continue
                 i = change.instance
-                if change.kind == "removed" or not i.live:
-                    if probe := self._probes.pop(i.id, None):
-                        self.trial.prober.unwatch(probe)
-                elif i.address and i.port and i.id not in self._probes:
+                if i.live and i.address and i.port and i.id not in self._probes and change.kind != "removed":
                     self._probes[i.id] = self.trial.prober.watch(Target(i.address, i.port), self.path)
                 self._events.put(change)
         except EngineError as e:
@@ -120,20 +118,28 @@ class Following:
         )
 
     def _saw(self, answer: Answer) -> None:
-        if answer.instance and answer.instance not in self.answered and answer.kind in ("up", "changed"):
-            self.answered[answer.instance] = answer
+        if answer.kind in ("up", "changed") and answer.instance:
+            self.answered.setdefault(answer.instance, answer)
+            self.silent.discard(answer.instance)
+        elif answer.kind == "down":
+            self.silent.update(i for i, a in self.answered.items() if a.watch == answer.watch)
         self.trial.observe(
             "answer",
             at=answer.at,
             service=self.service,
             kind=answer.kind,
-            instance=answer.instance,
+            instance=answer.instance or next((i for i, a in self.answered.items() if a.watch == answer.watch), ""),
             version=answer.version,
             sent=answer.sent,
             started=answer.started,
             tries=answer.tries,
             error=answer.error,
         )
+
+    def rest(self, instance: str) -> None:
+        """Stop asking an instance."""
+        if answer := self.answered.get(instance):
+            self.trial.prober.unwatch(answer.watch)
 
     def missing(self) -> str:
         """What the engine says of instances that have not answered, for a timeout's message."""
@@ -158,3 +164,18 @@ def until_answering(following: Following, wanted: int, deadline: Deadline, claim
             progress = driver.progress(following.service)
             if progress.blocked:
                 raise Unplaceable(f"{wanted} instances of {following.service}", progress.blocked)
+
+
+def until_silent(following: Following, deadline: Deadline) -> None:
+    """Until no instance that had answered does any more, and the engine lists none, ended ones aside."""
+    resting: set[str] = set()
+    while True:
+        speaking = len(following.answered) - len(following.silent)
+        listed = sum(i.state is not InstanceState.ENDED for i in following.instances.values())
+        if not speaking and not listed:
+            return
+        deadline.waiting_for(f"{speaking} instances still answer, the engine lists {listed}")
+        following.step(deadline)
+        for instance in following.silent - resting:
+            following.rest(instance)  # every further failure would be told
+            resting.add(instance)

@@ -33,9 +33,10 @@ from coebench.contract import (
     Watch,
 )
 
-from . import apps
+from . import apps, compat
 
 T = TypeVar("T")
+__all__ = ["MesosDriver", "compat"]
 TIMEOUT = 30.0
 STEADY = 2.0  # seconds between two listings when no event comes: what an event stream that broke may hide at most
 
