@@ -315,10 +315,12 @@ static size_t feed_line(struct http *h, const char *data, size_t len)
             h->state = BROKEN;
             return used;
         }
-    } else if (line_len == sizeof h->line) {
+    } else if (line_len >= sizeof h->line) {
         h->state = BROKEN; /* a chunk size of half a kilobyte */
         return used;
     }
+    if (line_len > sizeof h->line)
+        line_len = sizeof h->line; /* the same for whole lines as for those in pieces */
     if (!end) {
         if (h->state == STATUS_LINE && !could_be_status(line, line_len))
             h->state = BROKEN;
