@@ -95,7 +95,8 @@ class MesosBay:
         for name in AGENTS:
             self.start_agent(name)
         self.start_marathon()
-        self.wait(lambda: self._agents() == len(AGENTS), "the agents to register")
+        self.wait(lambda: self.agents() == len(AGENTS), "the agents to register")
+        self.wait(lambda: self._get(8080, "/v2/info").get("frameworkId"), "the scheduler to subscribe")
 
     def down(self) -> None:
         for process in self.processes.values():
@@ -182,12 +183,17 @@ class MesosBay:
             return True
         return False
 
-    def _agents(self) -> int:
+    def agents(self) -> int:
+        """How many agents the master counts as active."""
+        return int(self._get(5050, "/metrics/snapshot").get("master/slaves_active", 0))
+
+    def _get(self, port: int, path: str) -> dict[str, Any]:
         with self.inside(), contextlib.suppress(OSError):
             opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-            with opener.open(f"http://{MASTER}:5050/metrics/snapshot", timeout=2) as answer:
-                return int(json.load(answer)["master/slaves_active"])
-        return 0
+            with opener.open(f"http://{MASTER}:{port}{path}", timeout=2) as answer:
+                found: dict[str, Any] = json.load(answer)
+                return found
+        return {}
 
 
 @pytest.fixture(scope="module")

@@ -68,9 +68,7 @@ class Api:
         return {task.id: task for task in self.client.list_tasks(app_id)}
 
     def raw(self, method: str, path: str, body: Any = None, **parameters: Any) -> requests.Response:
-        answer: requests.Response = self.client.session.request(
-            method, self.url + path, json=body, params=parameters, timeout=10
-        )
+        answer: requests.Response = self.client.session.request(method, self.url + path, json=body, params=parameters, timeout=10)
         return answer
 
     def answer(self, task: Any, path: str = "/") -> str:
@@ -413,7 +411,7 @@ def test_survives_the_masters_end(api: Api) -> None:
     api.settled()
     tasks = api.tasks("/web")
     api.bay.restart_master()
-    api.bay.wait(lambda: api.bay._agents() == 2, "the agents to come back", 15)
+    api.bay.wait(lambda: api.bay.agents() == 2, "the agents to come back", 15)
     api.client.scale_app("/web", instances=3)
     api.settled()
     assert tasks.keys() <= api.tasks("/web").keys()
@@ -425,12 +423,35 @@ def test_an_agent_that_restarts_keeps_its_tasks(api: Api) -> None:
     tasks = api.tasks("/web")
     api.bay.kill_agent("a1")
     api.bay.start_agent("a1")
-    api.bay.wait(lambda: api.bay._agents() == 2, "the agent")
+    api.bay.wait(lambda: api.bay.agents() == 2, "the agent")
     time.sleep(0.5)
     assert api.tasks("/web").keys() == tasks.keys()
     here = next(t for t in tasks.values() if t.host == "10.78.7.11")
     api.client.kill_task("/web", here.id)
     api.bay.wait(lambda: here.id not in api.tasks("/web") and api.client.get_app("/web").tasks_healthy == 2, "replaced")
+
+
+def test_a_drained_agents_tasks_move(api: Api) -> None:
+    api.client.create_app("/web", api.app())
+    api.settled()
+    agent = next(t for t in api.client.list_tasks("/web") if t.host == "10.78.7.11").slave_id
+    master = f"http://{api.client.get_info().marathon_config.master}/api/v1"
+
+    def tell(kind: str) -> None:
+        body = {"type": kind, kind.lower(): {"agent_id": {"value": agent}}}
+        answer = api.client.session.post(master, json=body, timeout=5)
+        assert answer.ok, answer.text
+
+    tell("DRAIN_AGENT")
+    api.bay.wait(
+        lambda: (
+            [t.host for t in api.client.list_tasks("/web")] == ["10.78.7.12"] * 2
+            and api.client.get_app("/web").tasks_healthy == 2
+        ),
+        "both to be on the other agent",
+    )
+    api.bay.wait(lambda: not api.client.list_queue(), "the queue to be empty", 1)
+    tell("REACTIVATE_AGENT")
 
 
 def test_a_lost_agents_tasks_are_replaced_and_killed_when_they_return(api: Api) -> None:
@@ -439,9 +460,7 @@ def test_a_lost_agents_tasks_are_replaced_and_killed_when_they_return(api: Api) 
     lost = next(t for t in api.client.list_tasks("/web") if t.host == "10.78.7.11")
     events = Events(api, ["status_update_event"])
     api.bay.kill_agent("a1")
-    api.bay.wait(
-        lambda: lost.id not in api.tasks("/web") and api.client.get_app("/web").tasks_healthy == 2, "a replacement", 15
-    )
+    api.bay.wait(lambda: lost.id not in api.tasks("/web") and api.client.get_app("/web").tasks_healthy == 2, "a replacement", 15)
     assert {t.host for t in api.client.list_tasks("/web")} == {"10.78.7.12"}
     assert any(e.task_status == "TASK_UNREACHABLE" for e in list(events.found.queue))
     assert api.answer(lost).startswith("1 "), "it runs on where nobody sees it"

@@ -90,6 +90,14 @@ def test_stopping() -> None:
     assert decide(STOP, a, []).done
 
 
+def test_shares_are_not_rounded_away() -> None:
+    for count in range(1, 40):
+        for part in range(count + 1):
+            strategy = {"minimumHealthCapacity": 1 - part / count, "maximumOverCapacity": part / count}
+            least, most = limits(app(instances=count, upgradeStrategy=strategy), 0)
+            assert (least, most) == (count - part, count + part)
+
+
 def test_nothing_is_killed_for_a_new_one_that_is_not_good() -> None:
     old, new = app(instances=2), app(version="2", instances=2, cmd="y")
     there = [instance(old), instance(old), instance(new, health=[Health()]), instance(new, "TASK_STAGING")]

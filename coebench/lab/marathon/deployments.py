@@ -14,6 +14,7 @@ from .instances import Instance
 
 Json = dict[str, Any]
 
+ROUNDING = 1e-6  # 2/3 of 3 are 2
 START, SCALE, RESTART, STOP = "StartApplication", "ScaleApplication", "RestartApplication", "StopApplication"
 
 
@@ -183,8 +184,8 @@ def _worth(app: App, instance: Instance) -> tuple[int, float]:
 def limits(app: App, present: int) -> tuple[int, int]:
     """How many good instances an update keeps at least, and how many there may be at most."""
     strategy = app.spec["upgradeStrategy"]
-    least = math.ceil(app.instances * strategy["minimumHealthCapacity"])
-    most = math.floor(app.instances * (1 + strategy["maximumOverCapacity"]))
+    least = math.ceil(app.instances * strategy["minimumHealthCapacity"] - ROUNDING)
+    most = math.floor(app.instances * (1 + strategy["maximumOverCapacity"]) + ROUNDING)
     if least >= most and present >= most:
         most += 1  # or nothing could ever be replaced
     return least, most
