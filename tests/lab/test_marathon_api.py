@@ -237,6 +237,7 @@ def test_kill_replaces_and_kill_with_scale_does_not(api: Api) -> None:
     one, other = api.tasks("/web")
     killed = api.client.kill_task("/web", one)
     assert killed.id == one
+    assert api.raw("GET", f"/v2/apps/web/tasks/{other}").json()["task"]["id"] == other
     api.bay.wait(lambda: one not in api.tasks("/web") and api.client.get_app("/web").tasks_healthy == 2, "a replacement")
     (new,) = api.tasks("/web").keys() - {other}
     api.client.kill_task("/web", new, scale=True)

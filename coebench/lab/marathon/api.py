@@ -69,6 +69,7 @@ class Api:
                 ("POST", rf"/v2/apps{name}/restart", self.restart_app),
                 ("GET", rf"/v2/apps{name}/tasks", self.app_tasks),
                 ("DELETE", rf"/v2/apps{name}/tasks", self.kill_app_tasks),
+                ("GET", rf"/v2/apps{name}/tasks/(?P<task>[^/]+)", self.app_task),
                 ("DELETE", rf"/v2/apps{name}/tasks/(?P<task>[^/]+)", self.kill_app_task),
                 ("GET", rf"/v2/apps{name}", self.show_app),
                 ("PUT", rf"/v2/apps{name}", self.update_app),
@@ -376,6 +377,12 @@ class Api:
         else:
             apps = [self._app(name)]
         return self._as_tasks(request, [task for app in apps for task in self._tasks(app)])
+
+    def app_task(self, request: Request, name: str, task: str) -> Response:
+        found = [t for t in self._tasks(self._app(name)) if t["id"] == task]
+        if not found:
+            raise Failure(404, f"Task '{task}' does not exist")
+        return as_json({"task": found[0]})
 
     @staticmethod
     def _as_tasks(request: Request, tasks: list[Json]) -> Response:

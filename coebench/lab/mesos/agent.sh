@@ -12,9 +12,9 @@
 #   MESOS_RESOURCES     e.g. 'cpus:2;mem:2048;disk:4096;ports:[31000-31999]'; Mesos asks the machine if not set
 #   MESOS_ATTRIBUTES    e.g. 'rack:a;zone:1'
 #   MESOS_LAUNCHER      linux: namespaces, images, and what can be limited.  posix: none of that.  The default is linux
-#                       where cgroup v1's freezer is at /sys/fs/cgroup/freezer (it can be mounted beside cgroup v2 too)
+#                       where cgroup v1's freezer is mounted (at /sys/fs/cgroup/freezer; beside cgroup v2 that works too)
 #   MESOS_ISOLATION     the isolators; by default those below, with a limit for each of cgroup v1's cpu, memory and pids
-#                       that is in /sys/fs/cgroup.  Mesos 1.11 does not know cgroup v2: there, nothing is limited
+#                       that is mounted.  Mesos 1.11 does not know cgroup v2: there, nothing is limited
 #   MESOS_CGROUPS_ROOT=mesos   needs another value for each agent of one cgroup namespace
 #   MESOS_DOCKER_REGISTRY=/opt/images   the folder of docker archives, NAME:TAG.tar
 #   MESOS_PORT=5051, MESOS_MASTER_PORT=5050, MESOS_FOLDER=/var/lib/mesos, MESOS_RUNTIME_DIR=/run/mesos,
@@ -41,15 +41,19 @@ export MESOS_LAUNCHER_DIR=$here/libexec MESOS_CONTAINERIZERS=mesos MESOS_SYSTEMD
 export MESOS_HTTP_COMMAND_EXECUTOR=true # the executor here speaks the v1 API only
 mkdir -p "$MESOS_WORK_DIR" "$MESOS_RUNTIME_DIR" "$MESOS_FETCHER_CACHE_DIR"
 
+has() { # CONTROLLER: whether a cgroup v1 hierarchy with it is mounted here
+  awk -v want=",$1," '$3 == "cgroup" && index("," $4 ",", want) { found = 1 } END { exit !found }' /proc/self/mounts
+}
+
 if [ -z "${MESOS_LAUNCHER:-}" ]; then
-  if [ -d /sys/fs/cgroup/freezer ]; then MESOS_LAUNCHER=linux; else MESOS_LAUNCHER=posix; fi
+  if has freezer; then MESOS_LAUNCHER=linux; else MESOS_LAUNCHER=posix; fi
 fi
 export MESOS_LAUNCHER
 if [ "$MESOS_LAUNCHER" = linux ]; then
   isolation=namespaces/pid,filesystem/linux,docker/runtime
-  if [ -d /sys/fs/cgroup/pids ]; then isolation=cgroups/pids,$isolation; fi
-  if [ -d /sys/fs/cgroup/memory ]; then isolation=cgroups/mem,$isolation; fi
-  if [ -d /sys/fs/cgroup/cpu ]; then isolation=cgroups/cpu,$isolation; fi
+  if has pids; then isolation=cgroups/pids,$isolation; fi
+  if has memory; then isolation=cgroups/mem,$isolation; fi
+  if has cpu; then isolation=cgroups/cpu,$isolation; fi
   export MESOS_ISOLATION=${MESOS_ISOLATION:-$isolation}
   export MESOS_CGROUPS_ENABLE_CFS=true MESOS_CGROUPS_LIMIT_SWAP=false
 else
