@@ -48,6 +48,8 @@ class BayFailed(CoebenchError):
     def __init__(self, what: str, evidence: str = "") -> None:
         super().__init__(what)
         self.evidence = evidence
+        if evidence:
+            self.add_note(evidence)  # a traceback shows it, the one-line message does not
 
 
 class PhaseTimeout(CoebenchError):

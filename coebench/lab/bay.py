@@ -181,8 +181,9 @@ class LabBay:
         """Take nodes away."""
         gone = [h for h in self.hosts if h.spec.name in names]
         for h in gone:
-            self.cable(h.spec.name, up=False)
+            self._link("set", f"p{h.spec.name}", "down")
             h.stop()
+            self._link("del", f"p{h.spec.name}")
         self.state.hosts = [h for h in self.hosts if h.spec.name not in names]
         self.state.layout = self.state.layout.without(names)
         self._relayout()
@@ -197,23 +198,16 @@ class LabBay:
         self.engine.prepare(self.state.secrets)
 
     def cable(self, host: str, up: bool) -> None:
-        """Plug or pull a host's cable, at the switch."""
+        """Plug or pull a host's cable, at the switch. Raises BayFailed."""
+        if said := self._link("set", f"p{host}", "up" if up else "down"):
+            raise BayFailed(f"bay {self.name}: the cable of {host}: {said}")
+
+    def _link(self, *words: str) -> str:
+        """`ip link` in the switch; returns what it complains of."""
         assert self.state.switch
         net = f"--net=/proc/{self.state.switch.pid}/ns/net"
-        command = [
-            "nsenter",
-            net,
-            "chroot",
-            self.state.layers[-1],
-            "/usr/sbin/ip",
-            "link",
-            "set",
-            f"p{host}",
-            "up" if up else "down",
-        ]
-        p = subprocess.run(command, capture_output=True, text=True)
-        if p.returncode and up:
-            raise BayFailed(f"bay {self.name}: the cable of {host}: {p.stderr.strip()}")
+        command = ["nsenter", net, "chroot", self.state.layers[-1], "/usr/sbin/ip", "link", *words]
+        return subprocess.run(command, capture_output=True, text=True).stderr.strip()
 
     def crash(self, host: str) -> None:
         """Power cut: the cable first, since a dying host would otherwise close its connections, then all at once."""
@@ -224,6 +218,7 @@ class LabBay:
         """Start a crashed host again, with what was on its disk."""
         assert self.state.switch
         h = self.host(host)
+        self._link("del", f"p{host}")  # the kernel takes a dead host's cable away in its own time
         h.start(self.state.switch)
         self.save()
         with self.network():

@@ -36,6 +36,7 @@ class LabProvisioner:
 
     def __init__(self) -> None:
         self._held: lock.Lock | None = None
+        self._parts: dict[str, tuple[tuple[Path, ...], Path]] = {}
 
     def check(self, spec: BaySpec) -> None:
         install.check_machine()
@@ -65,10 +66,11 @@ class LabProvisioner:
 
     def create(self, name: str, spec: BaySpec, journal: Journal, observe: Observe) -> Bay:
         self.check(spec)
-
-        def quiet(_: str) -> None: ...
-
-        layers, images = install.layers(spec.coe, quiet, spec.options), install.image_folder(spec.coe, quiet)
+        key = f"{spec.coe} {sorted(spec.options.items())}"
+        if key not in self._parts:  # looked up once a run: what bays are made of must not change between its trials
+            layers = install.layers(spec.coe, _quiet, spec.options)
+            self._parts[key] = (layers, install.image_folder(spec.coe, _quiet))
+        layers, images = self._parts[key]
         journal.creating(Resource(kind="bay", id=name, provisioner=self.name))
         bay = lab.LabBay.create(name, spec, layers, images, lambda step: observe(f"bay.{step}"))
         return self._describe(bay)
@@ -154,6 +156,9 @@ class LabProvisioner:
             notes=bay.engine.notes(),
             state="ready" if not failed else f"down: {', '.join(failed)}",
         )
+
+
+def _quiet(_: str) -> None: ...
 
 
 # Measured on this project's own lab, rounded up: resident memory of a bay's engines without instances.

@@ -44,6 +44,9 @@ class Swarm(Engine):
 
         def join(host: Host) -> None:
             wait_until(lambda: (host.run / "api.ok").exists(), hosts, f"dockerd of {host.spec.name} answers", 60)
+            state = host.exec(["docker", "info", "--format", "{{.Swarm.LocalNodeState}}"]).strip()
+            if state != "inactive":
+                return  # a node that was started again is a member still
             address = plan.address(host.spec.name)
             command = ["docker", "swarm", "join", "--token", token, "--advertise-addr", address]
             host.exec([*command, "--listen-addr", f"{address}:2377", f"{plan.address(manager.spec.name)}:2377"])

@@ -1,0 +1,45 @@
+# Two commands: `make compare` (the main job) and `make test` (everything that is checked). Both set up what they need.
+# git and make are all that a Debian 12 machine has to have; the lab needs root.
+
+PYTHON ?= python3
+VENV := .venv
+SETUP := $(VENV)/.ready
+ARGS ?=
+
+.PHONY: compare test lint unit lab setup bench clean help
+
+help:
+	@echo "make compare   set up, then compare Kubernetes, Swarm and Mesos in the lab (ARGS='--profile smoke' and the like)"
+	@echo "make test      set up, then ruff, mypy and all tests, those with real engines too"
+	@echo "make bench     the project's own figures: bay times, harness CPU, sight (benchmarks/)"
+	@echo "make clean     end and remove whatever the lab left, and the virtual environment"
+
+setup: $(SETUP)
+
+$(SETUP): pyproject.toml constraints.txt scripts/setup.sh
+	@sh scripts/setup.sh $(PYTHON) $(VENV)
+	@touch $@
+
+compare: setup
+	$(VENV)/bin/coebench compare k8s swarm mesos $(ARGS)
+
+lint: setup
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+
+lab: setup
+	$(VENV)/bin/coebench lab install
+
+test: lint lab
+	COEBENCH_TEST_LAB=1 $(VENV)/bin/pytest $(ARGS)
+
+unit: setup
+	$(VENV)/bin/pytest tests/unit $(ARGS)
+
+bench: setup lab
+	$(VENV)/bin/python benchmarks/lab/bench.py $(ARGS)
+
+clean:
+	[ ! -x $(VENV)/bin/coebench ] || $(VENV)/bin/coebench clean
+	rm -rf $(VENV)

@@ -1,0 +1,5 @@
+"""`python -m coebench`."""
+
+from .cli.main import main
+
+main()
