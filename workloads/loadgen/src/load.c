@@ -49,8 +49,12 @@ struct load {
     bool stopped;
     int64_t stop_at;
     uint32_t seq; /* of the second that is gathered */
-    int64_t *cpu_seen;
-    int64_t *cpu_measured; /* a thread */
+    struct effort {
+        int64_t cpu; /* as of the last frame */
+        int64_t spun;
+        int64_t cpu_measured; /* in the measured phase */
+        int64_t work_measured;
+    } *efforts; /* a thread */
     int64_t process_cpu_seen;
     int64_t process_cpu_measured;
     int64_t measured_time;
@@ -255,20 +259,30 @@ bool load_retarget(struct load *load, const char *targets, struct complaint *c)
 static void add_frame(struct load *load, int thread, const struct frame *frame)
 {
     struct second *second = load->second;
-    int64_t cpu = frame->cpu - load->cpu_seen[thread];
+    struct effort *effort = &load->efforts[thread];
+    int64_t cpu = frame->cpu - effort->cpu;
+    int64_t spun = frame->spun - effort->spun;
+    /* The polling is timed by the clock on the wall, and may have been preempted. */
+    int64_t work = cpu > spun ? cpu - spun : 0;
     int64_t length = frame->to - frame->from;
-    double cores = length > 0 ? (double)cpu / (double)length : 0;
 
-    load->cpu_seen[thread] = frame->cpu;
-    if (frame->kind == FRAME_MEASURED)
-        load->cpu_measured[thread] += cpu;
+    effort->cpu = frame->cpu;
+    effort->spun = frame->spun;
+    if (frame->kind == FRAME_MEASURED) {
+        effort->cpu_measured += cpu;
+        effort->work_measured += work;
+    }
+    if (length > 0) {
+        double busy = (double)work / (double)length;
+
+        second->cpu += (double)cpu / (double)length;
+        second->cpu_busiest = busy > second->cpu_busiest ? busy : second->cpu_busiest;
+    }
     second->kind = frame->kind;
     second->from = frame->from;
     second->to = frame->to > second->to ? frame->to : second->to;
     second->in_flight += frame->in_flight;
     second->backlog += frame->backlog;
-    second->cpu += cores;
-    second->cpu_busiest = cores > second->cpu_busiest ? cores : second->cpu_busiest;
     for (int i = 0; i < PHASES; i++) {
         const struct part *part = &frame->parts[i];
 
@@ -349,10 +363,10 @@ static void finish(struct load *load)
         double time = (double)load->measured_time;
 
         for (int i = 0; i < load->spec.threads; i++) {
-            double cores = (double)load->cpu_measured[i] / time;
+            double busy = (double)load->efforts[i].work_measured / time;
 
-            total.cpu += cores;
-            total.cpu_busiest = cores > total.cpu_busiest ? cores : total.cpu_busiest;
+            total.cpu += (double)load->efforts[i].cpu_measured / time;
+            total.cpu_busiest = busy > total.cpu_busiest ? busy : total.cpu_busiest;
         }
         total.cpu_process = (double)load->process_cpu_measured / time;
     }
@@ -501,8 +515,7 @@ struct load *load_new(struct loop *loop, struct resolver *resolver, struct load_
     load->bell.fd = -1;
     load->resolve_timer.fire = resolve_again;
     load->workers = must_calloc((size_t)load->spec.threads, sizeof(struct worker *));
-    load->cpu_seen = must_calloc((size_t)load->spec.threads, sizeof *load->cpu_seen);
-    load->cpu_measured = must_calloc((size_t)load->spec.threads, sizeof *load->cpu_measured);
+    load->efforts = must_calloc((size_t)load->spec.threads, sizeof *load->efforts);
     load->second = must_calloc(1, sizeof *load->second);
     load->parts = must_calloc(PHASES, sizeof *load->parts);
     if (load->spec.expect_body) {
@@ -543,8 +556,7 @@ void load_free(struct load *load)
     free(load->targets);
     free(load->current);
     free(load->workers);
-    free(load->cpu_seen);
-    free(load->cpu_measured);
+    free(load->efforts);
     free(load->search_table);
     free(load->second);
     free(load->parts);

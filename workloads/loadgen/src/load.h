@@ -16,9 +16,9 @@ struct second {
     struct counts counts; /* as things happened, whichever phase planned them */
     uint64_t in_flight;   /* at its end */
     uint64_t backlog;
-    double cpu;         /* cores: of the load's threads, of the busiest of them, and of */
-    double cpu_busiest; /* the whole process */
-    double cpu_process;
+    double cpu;         /* cores: of the load's threads, */
+    double cpu_busiest; /* of the busiest of them without its polling in vain: near 1, */
+    double cpu_process; /* the generator is the limit; and of the whole process */
     struct histogram latency;
     struct histogram raw;
     struct histogram lag;

@@ -60,6 +60,9 @@ struct worker {
     int alarm;
     int64_t alarm_due; /* INT64_MAX when it is not set */
     int64_t wake;      /* what waking up takes, the running median */
+    bool worked;       /* in this turn */
+    int64_t polled;    /* when a turn began that only polled, in vain; else 0 */
+    int64_t spun;      /* what such turns have taken in all */
     int kick;
     int bell;
     pthread_t thread;
@@ -256,6 +259,7 @@ static void request_begin(struct worker *w, struct slot *s, int64_t planned)
     s->phase = (uint8_t)phase_at(w, s->planned);
     s->busy = true;
     s->written = 0;
+    w->worked = true;
     slot_enter(w, s, FLIGHT);
     http_begin(&s->http, w->head_request, s->identity, w->search);
     part = part_of(w, s);
@@ -642,6 +646,7 @@ static void frame_publish(struct worker *w)
     uint64_t one = 1;
 
     frame->cpu = thread_cpu();
+    frame->spun = w->spun;
     frame->in_flight = in_flight(w);
     frame->backlog = w->backlog_len;
     atomic_store_explicit(&w->published, frame->seq + 1, memory_order_release);
@@ -734,6 +739,7 @@ static void wait_until(struct worker *w, int64_t due, int64_t now)
     if (nap)
         set_alarm(w, due - early);
     n = epoll_wait(w->epoll, events, BATCH, nap ? -1 : 0);
+    w->polled = n || nap || w->worked ? 0 : now;
     for (int i = 0; i < n; i++) {
         void *who = events[i].data.ptr;
 
@@ -768,6 +774,9 @@ static bool turn(struct worker *w)
     int64_t now = clock_mono();
     int64_t due = w->started ? w->frame->to : w->timeline.start;
 
+    if (w->polled)
+        w->spun += now - w->polled;
+    w->worked = false;
     if (!w->started && now >= w->timeline.start && !w->ending)
         start(w);
     if (w->started)

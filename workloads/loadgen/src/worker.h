@@ -30,7 +30,8 @@ struct frame {
     enum frame_kind kind;
     int64_t from; /* monotonic */
     int64_t to;
-    int64_t cpu; /* of the thread, ns */
+    int64_t cpu;  /* of the thread since it began, ns */
+    int64_t spun; /* of that, spent polling in vain */
     uint64_t in_flight;
     uint64_t backlog;
     struct part parts[PHASES];
