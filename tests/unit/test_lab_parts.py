@@ -1,0 +1,161 @@
+"""Parts of the lab that need neither root nor engines."""
+
+from __future__ import annotations
+
+import io
+import json
+import multiprocessing
+import os
+import subprocess
+import tarfile
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+
+from coebench.contract import Role
+from coebench.lab import images, pki, plan
+from coebench.lab.cache import Artefact, key
+from coebench.lab.host import meminfo
+from coebench.lab.process import Process, kill_all
+
+
+def tree(root: Path) -> Path:
+    (root / "b").mkdir(parents=True)
+    (root / "b/two").write_text("2")
+    (root / "a").write_text("1")
+    (root / "a").chmod(0o755)
+    (root / "c").symlink_to("a")
+    return root
+
+
+def test_an_archive_is_the_same_to_the_byte_whenever_it_is_built(tmp_path: Path) -> None:
+    first = tree(tmp_path / "x")
+    second = tree(tmp_path / "y")
+    os.utime(second / "a", (1, 1))
+    config = {"Cmd": ["/a"]}
+    one = images.archive(images.layer_of(first), "thing:v1", config)
+    assert one == images.archive(images.layer_of(second), "thing:v1", config)
+    (second / "a").write_text("other")
+    assert one != images.archive(images.layer_of(second), "thing:v1", config)
+
+
+def test_an_archive_has_what_each_of_its_readers_wants(tmp_path: Path) -> None:
+    data = images.archive(images.layer_of(tree(tmp_path / "x")), "thing:v1", {"Cmd": ["/a"], "Env": ["X=1"]})
+    with tarfile.open(fileobj=io.BytesIO(data)) as t:
+        names = t.getnames()
+        read = {n: t.extractfile(n).read() for n in names if t.getmember(n).isfile()}  # type: ignore[union-attr]
+    manifest = json.loads(read["manifest.json"])[0]
+    assert manifest["RepoTags"] == ["thing:v1"]
+    layer = json.loads(read["repositories"])["thing"]["v1"]
+    assert f"{layer}/json" in read  # the Mesos containerizer reads nothing else
+    assert json.loads(read[f"{layer}/json"])["config"]["Env"] == ["X=1"]
+    config = json.loads(read[manifest["Config"]])
+    assert config["rootfs"]["diff_ids"] == ["sha256:" + layer]
+    with tarfile.open(fileobj=io.BytesIO(read[manifest["Layers"][0]])) as inner:
+        members = {m.name: m for m in inner.getmembers()}
+    assert list(members) == ["a", "b", "b/two", "c"]
+    assert all((m.uid, m.gid, m.mtime) == (0, 0, 0) for m in members.values())
+    assert members["c"].linkname == "a"
+    assert members["a"].mode & 0o111
+
+
+def test_links_in_a_tree_are_followed_inside_it(tmp_path: Path) -> None:
+    (tmp_path / "usr/lib").mkdir(parents=True)
+    (tmp_path / "usr/lib/real").write_text("here")
+    (tmp_path / "lib").symlink_to("/usr/lib")
+    (tmp_path / "usr/lib/name").symlink_to("../../usr/lib/real")
+    assert images._resolve(tmp_path, "/lib/name").read_text() == "here"
+
+
+def _build(folder: str, count: str) -> None:
+    os.environ["COEBENCH_CACHE"] = folder
+
+    def build(work: Path, out: Path, say: object) -> None:
+        with open(count, "a") as f:
+            f.write("x")
+        (out / "done").write_text("yes")
+
+    Artefact("thing", key("recipe"), build).ensure(lambda _: None)
+
+
+def test_two_at_once_build_once(tmp_path: Path) -> None:
+    count = tmp_path / "count"
+    jobs = [multiprocessing.get_context("fork").Process(target=_build, args=(str(tmp_path), str(count))) for _ in range(4)]
+    for job in jobs:
+        job.start()
+    for job in jobs:
+        job.join(20)
+        assert job.exitcode == 0
+    assert count.read_text() == "x"
+
+
+def test_a_build_that_failed_goes_on_where_it_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COEBENCH_CACHE", str(tmp_path))
+    tries = []
+
+    def build(work: Path, out: Path, say: object) -> None:
+        tries.append((work / "half").exists())
+        (work / "half").touch()
+        if len(tries) == 1:
+            (out / "rubbish").touch()
+            raise RuntimeError("power cut")
+
+    artefact = Artefact("thing", "k", build)
+    with pytest.raises(RuntimeError):
+        artefact.ensure(lambda _: None)
+    assert not artefact.ready
+    path = artefact.ensure(lambda _: None)
+    assert tries == [False, True]  # the work folder was kept
+    assert list(path.iterdir()) == []  # what the failed try put out was not
+    assert artefact.ensure(lambda _: None) == path
+    assert len(tries) == 2
+
+
+def test_keys_tell_parts_apart() -> None:
+    assert key("ab", "c") != key("a", "bc")
+    assert key("a", b"b") == key("a", "b")
+
+
+def test_certificates_are_for_whom_they_say() -> None:
+    ca = pki.Authority.new("lab")
+    cert, _ = pki.Authority(ca.cert, ca.key).sign("system:node:n1", "system:nodes", ("10.77.0.1", "localhost"))
+    leaf, root = (x509.load_pem_x509_certificate(c.encode()) for c in (cert, ca.cert))
+    leaf.verify_directly_issued_by(root)
+    assert leaf.subject.rfc4514_string() == "CN=system:node:n1,O=system:nodes"
+    names = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    assert [str(n.value) for n in names] == ["10.77.0.1", "localhost"]
+
+
+def test_every_host_has_an_address_of_its_own() -> None:
+    layout = plan.Layout.of(3, plan.MOST_NODES)
+    addresses = [plan.address(h) for h, _ in layout.hosts]
+    assert len(set(addresses)) == len(addresses)
+    assert plan.GATEWAY not in addresses
+    assert len({plan.pods(n) for n in layout.nodes}) == plan.MOST_NODES
+
+
+def test_nodes_that_come_later_get_new_names() -> None:
+    layout = plan.Layout.of(1, 3).without({"n2"})
+    assert layout.more(1).nodes == ("n1", "n3", "n4")
+    assert [r for _, r in layout.hosts] == [Role.CONTROL, Role.NODE, Role.NODE]
+
+
+def test_meminfo_says_what_the_host_has() -> None:
+    text = meminfo(2 << 30)
+    fields = {line.split(":")[0]: int(line.split()[1]) for line in text.splitlines()}
+    assert fields["MemTotal"] == 2 << 20
+    assert fields["MemAvailable"] < fields["MemTotal"]
+    assert len(text.splitlines()) == len(Path("/proc/meminfo").read_text().splitlines())
+
+
+def test_a_process_is_known_by_more_than_its_pid() -> None:
+    child = subprocess.Popen(["sleep", "60"])
+    process = Process.of(child.pid)
+    assert process.alive
+    stranger = Process(process.pid, process.started - 1)
+    stranger.kill()  # a reused pid is never hit
+    assert process.alive
+    assert kill_all([process]) == []
+    assert not process.alive
+    child.wait()
