@@ -102,7 +102,8 @@ static bool gather_targets(struct load *load)
 
     for (size_t i = 0; i < load->place_count; i++) {
         for (size_t k = 0; k < load->places[i].count; k++) {
-            struct target *target = target_at(load, &load->places[i], &load->places[i].addresses[k]);
+            struct place *place = &load->places[i];
+            struct target *target = target_at(load, place, &place->addresses[k]);
             size_t at = 0;
 
             while (at < count && list[at] != target)

@@ -47,8 +47,10 @@ void report_percentiles(struct json *j, const char *key, const struct histogram 
 {
     json_open(j, key, '{');
     for (size_t i = 0; i < TOLD; i++) {
+        double ms = (double)histogram_percentile(h, told[i].percentile) / 1e6;
+
         if (h->total)
-            json_real(j, told[i].name, (double)histogram_percentile(h, told[i].percentile) / 1e6, 6);
+            json_real(j, told[i].name, ms, 6);
         else
             json_null(j, told[i].name);
     }
@@ -155,8 +157,8 @@ void report_text(FILE *out, const struct load_spec *spec, const struct load_tota
     uint64_t errors = counts_errors(&part->counts);
 
     fprintf(out, "%s loop, %d connections, %d thread%s, %.1f s%s\n", spec->open ? "open" : "closed",
-            spec->connections, spec->threads, spec->threads == 1 ? "" : "s", length > 0 ? length : 0,
-            total->stopped ? " (stopped)" : "");
+            spec->connections, spec->threads, spec->threads == 1 ? "" : "s",
+            length > 0 ? length : 0, total->stopped ? " (stopped)" : "");
     if (spec->open)
         fprintf(out, "  offered  %14.1f requests/s\n", total->offered_rps);
     fprintf(out, "  achieved %14.1f requests/s\n", total->achieved_rps);
@@ -181,7 +183,8 @@ void report_text(FILE *out, const struct load_spec *spec, const struct load_tota
     fprintf(out, "  own CPU %.2f cores, the busiest thread at work %.0f %%\n", total->cpu_process,
             total->cpu_busiest * 100);
     /* Busy alone is no proof: short sleeps may cost as much as they save. */
-    if (total->cpu_busiest > 0.9 && (!spec->open || histogram_percentile(&part->lag, 90) > NS_PER_MS))
+    if (total->cpu_busiest > 0.9 &&
+        (!spec->open || histogram_percentile(&part->lag, 90) > NS_PER_MS))
         fputs("  The generator was at its limit: what it achieved is a lower bound.\n", out);
     if (part->counts.unsent)
         fputs("  Some requests were due but never sent: latencies are a lower bound.\n", out);

@@ -103,7 +103,7 @@ bool text_duration(const char *key, const char *text, int64_t low, int64_t high,
         for (size_t i = 0; i < sizeof units / sizeof *units; i++)
             if (!strcmp(end, units[i].name))
                 scale = units[i].ns;
-        if (!scale)
+        if (scale == 0)
             return complain(c, "%s=%.40s: want a unit: ns, us, ms, s, m or h", key, text);
         if (number * scale > 9e18)
             return complain(c, "%s=%.40s: too long", key, text);

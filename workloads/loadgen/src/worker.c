@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "clock.h"
+#include "pacer.h"
 
 #define BATCH 256
 #define READ_SIZE 65536
@@ -20,8 +21,6 @@
 #define WAKE_STEP 500               /* how fast that expectation moves, ns */
 #define WAKE_SHARE 10               /* of a wait, at most a tenth is spent awake for it */
 #define REST (10 * NS_PER_MS)       /* of a closed connection that cannot connect */
-#define LATE NS_PER_MS              /* later than this, a request is a matter of catching up */
-#define CATCHUP_GRACE NS_PER_MS     /* what a catch-up may do at once, in time */
 #define STOP_DRAIN (200 * NS_PER_MS)
 
 enum slot_state { SHUT, CONNECTING, OPEN };
@@ -76,13 +75,7 @@ struct worker {
     struct list resting; /* in order of `begun` too */
     bool head_request;
 
-    struct schedule schedule;
-    int64_t next_due; /* of the schedule; INT64_MAX when it has ended */
-    int64_t *backlog; /* ring of the planned times of requests that are due */
-    size_t backlog_cap;
-    size_t backlog_head;
-    size_t backlog_len;
-    int64_t catchup_at; /* theoretical arrival time of a virtual scheduling algorithm */
+    struct pacer pacer;
     bool started;
     bool ending; /* no new requests */
     int64_t give_up;
@@ -133,7 +126,7 @@ static void slot_enter(struct worker *w, struct slot *s, enum slot_list where)
     struct list *list = list_of(w, where);
 
     slot_leave(w, s);
-    s->where = where;
+    s->where = (uint8_t)where;
     s->next = NULL;
     s->prev = list->tail;
     if (list->tail)
@@ -235,7 +228,8 @@ static void slot_write(struct worker *w, struct slot *s)
     const struct buf *request = &s->target->request;
 
     while (s->written < request->len) {
-        ssize_t n = send(s->fd, request->data + s->written, request->len - s->written, MSG_NOSIGNAL);
+        const char *rest = request->data + s->written;
+        ssize_t n = send(s->fd, rest, request->len - s->written, MSG_NOSIGNAL);
 
         if (n >= 0) {
             s->written += (size_t)n;
@@ -525,66 +519,33 @@ static void take_targets(struct worker *w, struct target_set *set)
 
 /* ---- the plan ---- */
 
-static void backlog_push(struct worker *w, int64_t planned)
-{
-    size_t at = w->backlog_head + w->backlog_len++;
-
-    w->backlog[at < w->backlog_cap ? at : at - w->backlog_cap] = planned;
-}
-
-static void backlog_pop(struct worker *w)
-{
-    if (++w->backlog_head == w->backlog_cap)
-        w->backlog_head = 0;
-    w->backlog_len--;
-}
-
 static void plan_due(struct worker *w, int64_t now)
 {
-    while (w->next_due <= now) {
-        struct counts *counts = &w->frame->parts[phase_at(w, w->next_due)].counts;
-        int64_t next;
+    int64_t planned;
+    bool kept;
+
+    while (pacer_plan(&w->pacer, now, &planned, &kept)) {
+        struct counts *counts = &w->frame->parts[phase_at(w, planned)].counts;
 
         counts->planned++;
-        if (w->backlog_len < w->backlog_cap)
-            backlog_push(w, w->next_due);
-        else
-            counts->unsent++;
-        next = schedule_next(&w->schedule);
-        w->next_due = next < 0 ? INT64_MAX : w->timeline.start + next;
+        counts->unsent += !kept;
     }
-}
-
-/* 0 if the request may go out now, else when to ask again. A request that is late is
- * part of a catch-up, and that is held to a multiple of the planned rate: a server
- * that stood still must not be met by a flood of our own making. */
-static int64_t held_until(struct worker *w, int64_t planned, int64_t now)
-{
-    double interval;
-
-    if (now - planned <= LATE)
-        return 0;
-    if (w->catchup_at - now > CATCHUP_GRACE)
-        return w->catchup_at - CATCHUP_GRACE;
-    interval = 1e9 * w->spec->threads / (schedule_rate(&w->schedule) * w->spec->catchup);
-    w->catchup_at = (w->catchup_at > now ? w->catchup_at : now) + (int64_t)interval;
-    return 0;
 }
 
 /* Sends what is due. Returns when to come back: 0 for at once, INT64_MAX if only an
  * answer or the next arrival can change anything. */
 static int64_t send_due(struct worker *w, int64_t now)
 {
-    for (int sends = 0; w->backlog_len && w->idle.head; sends++) {
-        int64_t planned = w->backlog[w->backlog_head];
+    for (int sends = 0; w->pacer.len && w->idle.head; sends++) {
+        int64_t planned = pacer_oldest(&w->pacer);
         int64_t hold;
 
         if (sends == SENDS_A_TURN)
             return 0;
-        hold = held_until(w, planned, now);
+        hold = pacer_held_until(&w->pacer, planned, now);
         if (hold)
             return hold;
-        backlog_pop(w);
+        pacer_pop(&w->pacer);
         request_begin(w, w->idle.head, planned);
     }
     return INT64_MAX;
@@ -592,36 +553,11 @@ static int64_t send_due(struct worker *w, int64_t now)
 
 static void drop_backlog(struct worker *w)
 {
-    for (; w->backlog_len; backlog_pop(w))
-        w->frame->parts[phase_at(w, w->backlog[w->backlog_head])].counts.unsent++;
+    for (; w->pacer.len; pacer_pop(&w->pacer))
+        w->frame->parts[phase_at(w, pacer_oldest(&w->pacer))].counts.unsent++;
 }
 
 /* ---- frames ---- */
-
-void timeline_frame(const struct timeline *t, uint32_t seq, struct frame *frame)
-{
-    int64_t warm = (t->measured - t->start + NS_PER_S - 1) / NS_PER_S;
-    int64_t length = t->end == INT64_MAX ? INT64_MAX : (t->end - t->measured + NS_PER_S - 1) / NS_PER_S;
-    int64_t begin;
-    int64_t until;
-
-    frame->seq = seq;
-    if (seq < warm) {
-        frame->kind = FRAME_WARMUP;
-        begin = t->start + seq * NS_PER_S;
-        until = t->measured;
-    } else if (seq - warm < length) {
-        frame->kind = FRAME_MEASURED;
-        begin = t->measured + (seq - warm) * NS_PER_S;
-        until = t->end;
-    } else {
-        frame->kind = FRAME_DRAIN;
-        begin = t->end + (seq - warm - length) * NS_PER_S;
-        until = INT64_MAX;
-    }
-    frame->from = begin;
-    frame->to = until - begin > NS_PER_S ? begin + NS_PER_S : until;
-}
 
 static int64_t thread_cpu(void)
 {
@@ -648,7 +584,7 @@ static void frame_publish(struct worker *w)
     frame->cpu = thread_cpu();
     frame->spun = w->spun;
     frame->in_flight = in_flight(w);
-    frame->backlog = w->backlog_len;
+    frame->backlog = w->pacer.len;
     atomic_store_explicit(&w->published, frame->seq + 1, memory_order_release);
     if (write(w->bell, &one, sizeof one) < 0) {
         /* a full counter has rung already */
@@ -688,7 +624,7 @@ static void set_alarm(struct worker *w, int64_t due)
 static void end_now(struct worker *w, int64_t now, int64_t drain)
 {
     w->ending = true;
-    w->next_due = INT64_MAX;
+    pacer_end(&w->pacer);
     w->give_up = now + drain;
     while (w->resting.head)
         slot_enter(w, w->resting.head, IDLE);
@@ -759,9 +695,7 @@ static void start(struct worker *w)
 {
     w->started = true;
     if (w->spec->open) {
-        int64_t first = schedule_next(&w->schedule);
-
-        w->next_due = first < 0 ? INT64_MAX : w->timeline.start + first;
+        pacer_start(&w->pacer, w->timeline.start);
         return;
     }
     for (int left = w->slot_count; left && w->idle.head; left--)
@@ -788,7 +722,7 @@ static bool turn(struct worker *w)
     time_out(w, now);
     wake_resting(w, now);
     if (w->ending) {
-        if ((!w->backlog_len && !in_flight(w)) || now >= w->give_up)
+        if ((!w->pacer.len && !in_flight(w)) || now >= w->give_up)
             return false;
         due = earliest(due, w->give_up);
     }
@@ -796,7 +730,7 @@ static bool turn(struct worker *w)
         due = earliest(due, w->flight.head->begun + w->spec->timeout);
     if (w->resting.head)
         due = earliest(due, w->resting.head->begun + REST);
-    due = earliest(due, w->next_due);
+    due = earliest(due, w->pacer.next_due);
     wait_until(w, due, now);
     return true;
 }
@@ -846,7 +780,6 @@ struct worker *worker_new(const struct load_spec *spec, const struct timeline *t
     w->index = index;
     w->bell = bell;
     w->alarm_due = INT64_MAX;
-    w->next_due = INT64_MAX;
     w->head_request = !strcmp(spec->method, "HEAD");
     w->slot_first = (int)(total * index / spec->threads);
     w->slot_count = (int)(total * (index + 1) / spec->threads) - w->slot_first;
@@ -856,12 +789,7 @@ struct worker *worker_new(const struct load_spec *spec, const struct timeline *t
         if (spec->expect_version)
             w->slots[i].identity = must_calloc(1, sizeof *w->slots[i].identity);
     }
-    if (spec->open) {
-        w->backlog_cap = (size_t)((spec->backlog + spec->threads - 1) / spec->threads);
-        w->backlog = must_calloc(w->backlog_cap, sizeof *w->backlog);
-        schedule_begin(&w->schedule, spec->stages, spec->stage_count, spec->poisson, spec->seed,
-                       index, spec->threads);
-    }
+    pacer_init(&w->pacer, spec, index);
     for (int i = 0; i < 2; i++)
         w->frames[i] = must_calloc(1, sizeof *w->frames[i]);
     w->frame = w->frames[0];
@@ -924,12 +852,7 @@ void worker_frame_done(struct worker *w, uint32_t seq)
 {
     struct frame *frame = w->frames[seq & 1];
 
-    for (int i = 0; i < PHASES; i++) {
-        frame->parts[i].counts = (struct counts){0};
-        histogram_clear(&frame->parts[i].latency);
-        histogram_clear(&frame->parts[i].raw);
-        histogram_clear(&frame->parts[i].lag);
-    }
+    frame_clear(frame);
     atomic_store_explicit(&w->consumed, seq + 1, memory_order_release);
 }
 
@@ -950,7 +873,7 @@ void worker_free(struct worker *w)
     for (int i = 0; i < w->slot_count; i++)
         free(w->slots[i].identity);
     free(w->slots);
-    free(w->backlog);
+    pacer_free(&w->pacer);
     for (int i = 0; i < 2; i++)
         free(w->frames[i]);
     close(w->epoll);

@@ -10,42 +10,9 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
+#include "frame.h"
 #include "http.h"
 #include "target.h"
-
-enum phase { WARMUP, MEASURED, PHASES };
-
-/* Counts and times, by the phase in which a request was planned. */
-struct part {
-    struct counts counts;
-    struct histogram latency; /* from the planned send time */
-    struct histogram raw;     /* from the actual one */
-    struct histogram lag;     /* between the two */
-};
-
-enum frame_kind { FRAME_WARMUP, FRAME_MEASURED, FRAME_DRAIN };
-
-struct frame {
-    uint32_t seq;
-    enum frame_kind kind;
-    int64_t from; /* monotonic */
-    int64_t to;
-    int64_t cpu;  /* of the thread since it began, ns */
-    int64_t spun; /* of that, spent polling in vain */
-    uint64_t in_flight;
-    uint64_t backlog;
-    struct part parts[PHASES];
-};
-
-/* Where the seconds of a load begin and end: never across the end of the warm-up,
- * nor across the end of the load. */
-struct timeline {
-    int64_t start; /* all monotonic */
-    int64_t measured;
-    int64_t end; /* INT64_MAX when there is none */
-};
-
-void timeline_frame(const struct timeline *t, uint32_t seq, struct frame *frame);
 
 struct worker;
 

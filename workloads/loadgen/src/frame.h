@@ -1,0 +1,44 @@
+/* What a thread of a load counts in a second, and where the seconds begin and end. */
+#ifndef COELOAD_FRAME_H
+#define COELOAD_FRAME_H
+
+#include "histogram.h"
+#include "target.h"
+
+enum phase { WARMUP, MEASURED, PHASES };
+
+/* Counts and times, by the phase in which a request was planned. */
+struct part {
+    struct counts counts;
+    struct histogram latency; /* from the planned send time */
+    struct histogram raw;     /* from the actual one */
+    struct histogram lag;     /* between the two */
+};
+
+enum frame_kind { FRAME_WARMUP, FRAME_MEASURED, FRAME_DRAIN };
+
+struct frame {
+    uint32_t seq;
+    enum frame_kind kind;
+    int64_t from; /* monotonic */
+    int64_t to;
+    int64_t cpu;  /* of the thread since it began, ns */
+    int64_t spun; /* of that, spent polling in vain */
+    uint64_t in_flight;
+    uint64_t backlog;
+    struct part parts[PHASES];
+};
+
+void frame_clear(struct frame *frame);
+
+/* Seconds never cross the end of the warm-up, nor the end of the load. */
+struct timeline {
+    int64_t start; /* all monotonic */
+    int64_t measured;
+    int64_t end; /* INT64_MAX when there is none */
+};
+
+/* Sets number, kind, beginning and end. */
+void timeline_frame(const struct timeline *t, uint32_t seq, struct frame *frame);
+
+#endif
