@@ -8,13 +8,16 @@ from typing import Any, ClassVar
 
 import msgspec
 
-from ..contract import BadInput, Better, Capability, Metric, Observation, Sample, Trial
+from ..contract import BadInput, Better, Capability, Metric, Observation, Sample, ServiceSpec, Trial
 from .following import Following, until_answering, until_silent
 
+# What of the service may be changed: whether the engine checks its health; image, cores and MiB, where "" and 0 are the
+# workload's own.
+SERVICE: Mapping[str, Any] = {"health": False, "image": "", "cpu": 0, "memory_mib": 0}
 SETTINGS: Mapping[str, Mapping[str, Any]] = {
-    "smoke": {"instances": [3], "health": False, "timeout": 60},
-    "default": {"instances": [1, 10], "health": False, "timeout": 120},
-    "full": {"instances": [1, 10, 30], "health": False, "timeout": 300},
+    "smoke": {"instances": [3], "timeout": 60, **SERVICE},
+    "default": {"instances": [1, 10], "timeout": 120, **SERVICE},
+    "full": {"instances": [1, 10, 30], "timeout": 300, **SERVICE},
 }
 
 
@@ -89,13 +92,15 @@ class Deploy:
         counts = settings["instances"]
         if not isinstance(counts, list) or not counts or not all(isinstance(n, int) and 0 < n <= 1000 for n in counts):
             raise BadInput(f"deploy: 'instances' is a list of numbers from 1 to 1000, not {counts!r}")
+        for name in ("cpu", "memory_mib", "timeout"):
+            value = settings[name]
+            if isinstance(value, bool) or not isinstance(value, int | float) or value < 0:
+                raise BadInput(f"deploy: '{name}' is a number, not {value!r}")
 
     def run(self, trial: Trial) -> None:
         for count in trial.settings["instances"]:
             name = f"deploy-{count}"
-            spec = trial.workload.service(name, count, trial.workload.versions[0])
-            if not trial.settings["health"]:
-                spec = msgspec.structs.replace(spec, health=None)
+            spec = self._spec(trial, name, count)
             with Following(trial, name) as following:
                 with trial.phase(f"deploy {count}", trial.settings["timeout"]) as deadline:
                     trial.observe("requested", service=name, instances=count)
@@ -106,6 +111,17 @@ class Deploy:
                     trial.observe("removing", service=name, instances=count)
                     trial.driver.remove(name)
                     until_silent(following, deadline)
+
+    def _spec(self, trial: Trial, name: str, count: int) -> ServiceSpec:
+        s = trial.settings
+        spec = trial.workload.service(name, count, trial.workload.versions[0])
+        return msgspec.structs.replace(
+            spec,
+            health=spec.health if s["health"] else None,
+            image=s["image"] or spec.image,
+            cpu=float(s["cpu"] or spec.cpu),
+            memory=int(s["memory_mib"]) << 20 or spec.memory,
+        )
 
     def derive(self, observations: Sequence[Observation]) -> Iterable[Sample]:
         services: dict[str, list[Observation]] = {}

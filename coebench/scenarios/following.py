@@ -143,7 +143,8 @@ class Following:
 
     def missing(self) -> str:
         """What the engine says of instances that have not answered, for a timeout's message."""
-        words = {f"{i.engine_state}: {i.reason}" if i.reason else i.engine_state for i in self.instances.values() if i.live}
+        waiting = [i for i in self.instances.values() if i.state is not InstanceState.READY]
+        words = {f"{i.engine_state}: {i.reason}" if i.reason else i.engine_state for i in waiting}
         return f"{len(self.answered)} have answered; the engine says: {'; '.join(sorted(words)) or 'nothing'}"[:400]
 
 
