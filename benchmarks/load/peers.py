@@ -4,7 +4,8 @@
 
 The server runs on one core and the generator on another. Each pair measures coeload and the peer one after the other, in
 an order that alternates; what is printed is the median of each and the median of the pairs' ratios. Other work on the
-machine makes both worse: look at the spread, and repeat on a quiet one.
+machine makes both worse: look at the spread, and repeat on a quiet one. With --realtime the kernel takes 50 ms of every
+second from a thread that never sleeps (RT throttling): the lag p99 of --spin and of a full core is then that, not ours.
 """
 
 from __future__ import annotations
