@@ -35,7 +35,7 @@ TIMEOUTS = {
 class Mesos(Engine):
     title = "Mesos"
     version = "1.11.0"
-    layers = ("mesos",)
+    layers = ("marathon", "mesos")
 
     def files(self, host: str, role: Role) -> Mapping[str, str]:
         # a new bay's agents need not spread their registrations over a second; nothing that is measured depends on it
