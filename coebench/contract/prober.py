@@ -85,7 +85,7 @@ class LoadResult(msgspec.Struct, frozen=True, kw_only=True):
     per_target: Mapping[str, int] = {}
     histogram: str = ""  # HdrHistogram V2, base64; unit in `histogram_unit_ns`
     raw_histogram: str = ""
-    histogram_unit_ns: int = 1000
+    histogram_unit_ns: int = 1
 
 
 class Prober(Protocol):
