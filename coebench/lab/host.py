@@ -6,14 +6,16 @@ import contextlib
 import fcntl
 import os
 import re
+import signal
 import subprocess
 import tempfile
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import msgspec
 
-from ..contract import BayFailed, Role
+from ..contract import BadInput, BayFailed, Role
 from . import cgroups, paths
 from .cache import remove
 from .process import Process
@@ -125,11 +127,64 @@ class Host(msgspec.Struct, kw_only=True):
         except OSError:
             return ""
 
+    def engine_names(self) -> list[str]:
+        """Its engine processes, by the names of their logs: "kubelet", "mesos-agent", … Raises BayFailed if it is down."""
+        return sorted(f.stem for f in self.run.glob("*.again"))
+
     def dead_engines(self) -> dict[str, int]:
-        """Engine processes that have ended, with their exit status."""
+        """Engine processes that have ended and were not told to (`stop_engine`), with their exit status."""
         if not self.alive:
             return {"host": -1}
-        return {f.name[:-5]: int(f.read_text() or -1) for f in self.run.glob("*.exit")}
+        dead = {}
+        for file in self.run.glob("*.exit"):
+            if not file.with_suffix(".stopped").exists():
+                with contextlib.suppress(FileNotFoundError):  # just now started again
+                    dead[file.stem] = int(file.read_text() or -1)
+        return dead
+
+    def stop_engine(self, name: str, number: int = signal.SIGKILL, timeout: float = 10.0) -> None:
+        """End one engine process, alone: what it started, instances above all, goes on. Returns once it is gone.
+
+        Raises BadInput if there is none of that name or it does not run, BayFailed if the signal does not end it."""
+        ended, stopped = self._engine(name, ".exit"), self._engine(name, ".stopped")
+        pid = self._pid(name)
+        if ended.exists() or not pid:
+            raise BadInput(f"{name} on {self.spec.name} does not run")
+        stopped.touch()
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # it ended by itself, just before
+            process = os.open(self.root / "proc" / pid, os.O_RDONLY | os.O_DIRECTORY)  # stands for it, as a pidfd does
+            try:
+                signal.pidfd_send_signal(process, number)
+            finally:
+                os.close(process)
+        if not _within(timeout, ended.exists):
+            stopped.unlink(missing_ok=True)
+            raise BayFailed(f"{name} on {self.spec.name}: signal {number} has not ended it in {timeout:g} s", self.log(name))
+
+    def start_engine(self, name: str) -> None:
+        """Start an engine process that has ended, as it was started first. Returns once it runs; whether it is ready is
+        another matter. From here on its end is noticed again. Raises BadInput, BayFailed."""
+        if not self._engine(name, ".exit").exists():
+            raise BadInput(f"{name} on {self.spec.name} runs already")
+        fifo = os.open(self._engine(name, ".again"), os.O_WRONLY | os.O_NONBLOCK)
+        try:
+            os.write(fifo, b"\n")
+        finally:
+            os.close(fifo)
+        if not _within(10.0, lambda: not self._engine(name, ".exit").exists() and bool(self._pid(name))):
+            raise BayFailed(f"{name} on {self.spec.name} was not started again", self.log("host"))
+
+    def _engine(self, name: str, kind: str) -> Path:
+        """The file that the host keeps about an engine process. Raises BadInput."""
+        if name not in (known := self.engine_names()):
+            raise BadInput(f"host {self.spec.name} of {self.spec.bay} has no '{name}' (it has {', '.join(known) or 'none'})")
+        return self.run / (name + kind)
+
+    def _pid(self, name: str) -> str:
+        """An engine process's pid, in the host's own namespace; empty while it is being started."""
+        with contextlib.suppress(FileNotFoundError):
+            return self._engine(name, ".pid").read_text().strip()
+        return ""
 
     def stop(self) -> None:
         """Power off: pid 1 dies and the kernel ends all the rest. Its folder stays."""
@@ -189,6 +244,15 @@ def spawn(
     process = Process.of(p.pid)
     p.returncode = 0  # it outlives us by design: subprocess shall neither warn of it nor reap it
     return process
+
+
+def _within(seconds: float, fact: Callable[[], bool]) -> bool:
+    deadline = time.monotonic() + seconds
+    while not fact():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.002)
+    return True
 
 
 def meminfo(memory: int) -> str:

@@ -14,13 +14,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from footprint import Footprint
 
 from coebench.contract import BadInput, BayFailed, BaySpec, NodeFault
 from coebench.lab import bay as bays
 from coebench.lab import cgroups, install, lock, plan
+from coebench.lab.host import Host
 from coebench.provision.lab import LabProvisioner
-
-from footprint import Footprint
 
 pytestmark = pytest.mark.lab
 COES = ("mesos", "swarm", "k8s")
@@ -97,9 +97,7 @@ def test_resize_and_replace(make: Callable[..., bays.LabBay]) -> None:
 
     def agents() -> set[str]:
         with bay.network():
-            connection = http.client.HTTPConnection(plan.address("c1"), 5050, timeout=5)
-            connection.request("GET", "/slaves")
-            return {s["hostname"] for s in json.loads(connection.getresponse().read())["slaves"] if s["active"]}
+            return active_agents()
 
     bay.resize(3, quiet)
     assert agents() == {"n1", "n2", "n3"}
@@ -131,6 +129,111 @@ def test_an_engine_that_ends_is_told_with_its_log(make: Callable[..., bays.LabBa
         while time.monotonic() < deadline:
             bay.check()
     assert caught.value.evidence
+
+
+def test_an_agent_is_stopped_and_started_under_its_tasks(make: Callable[..., bays.LabBay]) -> None:
+    bay = make("mesos", nodes=1)
+    node = bay.host("n1")
+    assert bay.host("c1").engine_names() == ["marathon", "mesos-master"]
+    assert node.engine_names() == ["mesos-agent"]
+    app = {"id": "/sleeper", "cmd": "exec sleep 4711", "cpus": 0.1, "mem": 32, "instances": 1}
+    with bay.network():
+        connection = http.client.HTTPConnection(plan.address("c1"), 8080, timeout=5)
+        connection.request("POST", "/v2/apps", json.dumps(app), {"Content-Type": "application/json"})
+        assert connection.getresponse().status == 201
+
+    def sleepers() -> list[str]:
+        return node.exec(["pgrep", "-fx", "sleep 4711"], check=False).split()
+
+    wait(sleepers, "the task")
+    tasks, first = sleepers(), told(node, "mesos-agent")
+    pids = cgroups.pids(node.cgroup)
+    node.stop_engine("mesos-agent")
+    assert len(pids - cgroups.pids(node.cgroup)) == 1, "that process and no other"
+    assert node.alive and node.dead_engines() == {}
+    bay.check()
+    with pytest.raises(BadInput, match="mesos-agent on n1 does not run"):
+        node.stop_engine("mesos-agent")
+    node.start_engine("mesos-agent")
+    with pytest.raises(BadInput, match="runs already"):
+        node.start_engine("mesos-agent")
+    assert told(node, "mesos-agent") == first, "the same command, environment, folder, session and cgroup"
+    with bay.network():
+        wait(lambda: "n1" in active_agents(), "the agent to be back")
+    assert sleepers() == tasks
+    # from now on its end is an accident again
+    node.exec(["pkill", "-9", "-f", "coemesos agent"])
+    wait(node.dead_engines, "the accident to be seen")
+    with pytest.raises(BayFailed, match="mesos-agent on n1 ended with status 137"):
+        bay.check()
+    node.start_engine("mesos-agent")
+    bay.check()
+    with pytest.raises(BadInput, match=r"has no 'kubelet' \(it has mesos-agent\)"):
+        node.start_engine("kubelet")
+    pids = cgroups.pids(bay.name)
+    bay.delete()
+    assert not [p for p in pids if Path(f"/proc/{p}/exe").exists()]
+
+
+def test_dockerd_is_stopped_and_started(make: Callable[..., bays.LabBay]) -> None:
+    bay = make("swarm", nodes=1)
+    manager, node = bay.host("c1"), bay.host("n1")
+    manager.exec(["docker", "service", "create", "-qd", "--name", "web", "coebench-http:v1"])
+    wait(lambda: node.exec(["docker", "ps", "-q", "-f", "status=running"]).split(), "the container")
+    shim = node.exec(["pgrep", "-f", "containerd-shim"]).split()
+    node.stop_engine("dockerd", signal.SIGKILL)
+    assert node.exec(["pgrep", "-f", "containerd-shim"]).split() == shim, "containers go on"
+    bay.check()
+    node.start_engine("dockerd")
+
+    def ready() -> bool:
+        return "n1 Ready" in manager.exec(["docker", "node", "ls", "--format", "{{.Hostname}} {{.Status}}"])
+
+    wait(lambda: node.exec(["docker", "ps", "-q"], check=False).split() and ready(), "the node and its container")
+    bay.check()
+
+
+@pytest.mark.timeout(120)
+def test_a_kubelet_is_stopped_and_started(make: Callable[..., bays.LabBay]) -> None:
+    bay = make("k8s", nodes=1, timeouts="harmonised")
+    node = bay.host("n1")
+    assert node.engine_names() == ["containerd", "kube-proxy", "kubelet"]
+    first = told(node, "kubelet")
+
+    def state() -> str:
+        return bay.host("c1").exec(["kubectl", "get", "node", "n1", "--no-headers"])
+
+    node.stop_engine("kubelet", signal.SIGTERM)
+    wait(lambda: "NotReady" in state(), "the node to be given up", 30)
+    bay.check()
+    node.start_engine("kubelet")
+    wait(lambda: "NotReady" not in state(), "the node to be back", 30)
+    assert told(node, "kubelet") == first
+    assert "AWS_EC2_METADATA_DISABLED=true" in first[1]
+    bay.check()
+
+
+def told(host: Host, name: str) -> list[str]:
+    """What the kernel tells of an engine process: command, environment, folder, session, cgroups."""
+    folder = host.root / "proc" / host.exec(["cat", f"/run/coebench/{name}.pid"]).strip()
+    wait(lambda: b"bash" not in (folder / "cmdline").read_bytes(), f"{name} to be itself")
+    stat = (folder / "stat").read_text()
+    texts = [(folder / file).read_text().replace("\0", " ") for file in ("cmdline", "environ", "cgroup")]
+    return [*texts, os.readlink(folder / "cwd"), stat[stat.rindex(")") :].split()[4]]
+
+
+def active_agents() -> set[str]:
+    """The names of a Mesos bay's agents; called inside its network."""
+    connection = http.client.HTTPConnection(plan.address("c1"), 5050, timeout=5)
+    connection.request("GET", "/slaves")
+    return {s["hostname"] for s in json.loads(connection.getresponse().read())["slaves"] if s["active"]}
+
+
+def wait(fact: Callable[[], object], what: str, seconds: float = 15) -> None:
+    deadline = time.monotonic() + seconds
+    while not fact():
+        assert time.monotonic() < deadline, f"waited {seconds} s for {what}"
+        time.sleep(0.01)
 
 
 def test_the_lab_is_one_runs_at_a_time(lab_installed: object) -> None:
@@ -184,7 +287,7 @@ def test_an_interrupted_run_cleans_up_itself(number: signal.Signals, lab_install
         if "serve: begins" in line:
             break
     p.send_signal(number)
-    out, err = p.communicate(timeout=60)
+    _, err = p.communicate(timeout=60)
     assert p.returncode == 130, err
     assert Footprint.take().more_than(before) == {}
     trials = [json.loads(line) for line in (next(tmp_path.iterdir()) / "trials.jsonl").read_text().splitlines()]

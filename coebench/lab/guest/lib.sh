@@ -3,13 +3,20 @@ set -u
 RUN=/run/coebench
 
 # start NAME COMMAND…: run an engine's process in the background; log in /var/log/NAME.log, pid in NAME.pid, and, should it
-# end, its exit status in NAME.exit, which is how the lab learns of it
+# end, its exit status in NAME.exit, which is how the lab learns of it. A line into NAME.again then starts it anew: from the
+# same shell, so with the same arguments, environment, folder and cgroup. (NAME.stopped: the lab itself has ended it.)
 start() {
   local name=$1; shift
-  ( "$@" >> "/var/log/$name.log" 2>&1 & pid=$!
-    echo $pid > "$RUN/$name.pid"
-    rc=0; wait $pid || rc=$?
-    echo $rc > "$RUN/$name.exit.new"; mv "$RUN/$name.exit.new" "$RUN/$name.exit" ) &
+  mkfifo "$RUN/$name.again"
+  ( exec 7<>"$RUN/$name.again"
+    while :; do
+      "$@" >> "/var/log/$name.log" 2>&1 7<&- & pid=$!
+      echo $pid > "$RUN/$name.pid"
+      rc=0; wait $pid || rc=$?
+      echo $rc > "$RUN/$name.exit.new"; mv "$RUN/$name.exit.new" "$RUN/$name.exit"
+      read -r _ <&7
+      rm -f "$RUN/$name.pid" "$RUN/$name.exit" "$RUN/$name.stopped"
+    done ) &
 }
 
 # fact NAME: tell the lab that something is reached
