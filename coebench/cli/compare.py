@@ -98,7 +98,7 @@ def plan(
 
 def report(
     run: Annotated[Path, typer.Argument(help="A run folder, or a file that --json wrote.")],
-    format: Annotated[str, typer.Option("--format", help="terminal, markdown or json.")] = "terminal",
+    format: Annotated[str, typer.Option("--format", help="terminal, markdown, svg or json.")] = "terminal",
 ) -> None:
     """Print the report of a run again."""
     from .. import plugins

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+from typing import ClassVar, TextIO
 
 from rich.console import Console
 from rich.terminal_theme import TerminalTheme
@@ -49,3 +50,12 @@ def picture(result: Result, width: int = 100, title: str = "") -> str:
     svg = re.sub(r"<!--.*?-->", "", svg, flags=re.DOTALL)
     svg = re.sub(r"@font-face\s*\{.*?\}", "", svg, flags=re.DOTALL)
     return svg.replace("Fira Code", "Fira Code, DejaVu Sans Mono, Menlo, Consolas").replace("arial", "arial, sans-serif")
+
+
+class SvgReporter:
+    """The picture as a report of its own: `coebench report RUN --format svg > table.svg`."""
+
+    name: ClassVar[str] = "svg"
+
+    def render(self, result: Result, out: TextIO) -> None:
+        out.write(picture(result))
