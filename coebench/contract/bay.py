@@ -32,6 +32,7 @@ class BaySpec(msgspec.Struct, frozen=True, kw_only=True):
     memory: int = 3 << 30
     timeouts: str = "stock"  # "stock": the engine's own; "harmonised": failure detection set alike for all
     options: Mapping[str, str] = {}
+    step_timeout: float = 120.0  # seconds that each step of the bay's making may take
 
 
 class Host(msgspec.Struct, frozen=True, kw_only=True):

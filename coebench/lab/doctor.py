@@ -76,9 +76,7 @@ def _size() -> list[Finding]:
     memory = psutil.virtual_memory()
     cpus = len(os.sched_getaffinity(0))
     load = os.getloadavg()[0]
-    folder = paths.cache()
-    while not folder.exists():
-        folder = folder.parent
+    folder = paths.existing(paths.cache())
     free = shutil.disk_usage(folder).free
     enough = memory.available > (3 << 30)
     return [

@@ -181,17 +181,11 @@ def check_machine() -> None:
             raise BadInput(f"{tool} is not on this machine: the lab needs it (Debian's essential packages and perl)")
     if not cgroups.hierarchies():
         raise BadInput("no cgroup hierarchy is mounted at /sys/fs/cgroup: the lab needs version 1 or 2")
-    free = shutil.disk_usage(_existing(paths.cache())).free
+    free = shutil.disk_usage(paths.existing(paths.cache())).free
     if free < DISK_NEEDED and not all(LAYERS[n]().ready for n in LAYERS):
         raise BadInput(
             f"{paths.cache()} has {free >> 20} MiB free, building takes {DISK_NEEDED >> 20}: set COEBENCH_CACHE elsewhere"
         )
-
-
-def _existing(path: Path) -> Path:
-    while not path.exists():
-        path = path.parent
-    return path
 
 
 def _os_release() -> list[str]:

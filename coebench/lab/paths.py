@@ -28,3 +28,10 @@ def tag() -> str:
 def guest() -> Path:
     """This package's folder, which every host sees, read-only, at /opt/coebench: payloads are in its `guest/`."""
     return Path(__file__).parent
+
+
+def existing(path: Path) -> Path:
+    """The nearest folder above, or the path itself, that is there: where its disk can be asked about."""
+    while not path.exists():
+        path = path.parent
+    return path

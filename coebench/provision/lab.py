@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import ClassVar
@@ -21,12 +22,14 @@ from ..contract import (
     Resource,
 )
 from ..lab import bay as lab
-from ..lab import cgroups, install, lock, plan
+from ..lab import cgroups, install, lock, paths, plan
 from ..lab.cache import Say
 from ..lab.engines import engine
+from ..lab.paths import existing
 
 SPARE_MEMORY = 1 << 30  # bytes left to the machine itself
 LEAST_HOST = 512 << 20
+LEAST_DISK = 128 << 20  # bytes a host, for what its engine keeps
 
 
 class LabProvisioner:
@@ -50,6 +53,12 @@ class LabProvisioner:
             raise BadInput(f"timeouts are 'stock' or 'harmonised', not '{spec.timeouts}'")
         if spec.memory and spec.memory < LEAST_HOST:
             raise BadInput(f"a host needs at least {LEAST_HOST >> 20} MiB of memory, not {spec.memory >> 20}")
+        disk = shutil.disk_usage(existing(paths.state())).free
+        if disk < LEAST_DISK * (spec.nodes + 1):
+            raise BadInput(
+                f"{paths.state()} has {disk >> 20} MiB free, a bay of 1+{spec.nodes} hosts wants "
+                f"{LEAST_DISK * (spec.nodes + 1) >> 20}: set COEBENCH_STATE elsewhere"
+            )
         need = NEED[spec.coe](spec.nodes) + SPARE_MEMORY
         free = psutil.virtual_memory().available
         if need > free:

@@ -26,6 +26,7 @@ class BayPlan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     cpu: float = 0.0
     memory: int = 3072
     timeouts: str = "stock"
+    step_timeout: float = 120.0  # seconds that each step of a bay's making may take
 
 
 class Subject(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -52,7 +53,6 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     scenarios: tuple[str, ...] = SCENARIOS
     bay: BayPlan = BayPlan()
     settings: Mapping[str, Mapping[str, Any]] = {}
-    bay_timeout: float = 180.0  # seconds to a ready bay
 
     def spec(self, subject: Subject) -> BaySpec:
         """The bay of a subject."""
@@ -68,6 +68,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
             memory=pick("memory") * MIB,
             timeouts=pick("timeouts"),
             options=subject.options,
+            step_timeout=self.bay.step_timeout,
         )
 
     def order(self) -> tuple[tuple[int, Subject], ...]:

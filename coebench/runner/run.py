@@ -75,7 +75,7 @@ class Run:
         for subject in plan.subjects:
             self.provisioner.check(plan.spec(subject))
         if left := self.provisioner.leftovers():
-            raise BadInput(f"an earlier run left {len(left)} things here ({', '.join(left[:3])}): coebench clean removes them")
+            raise BadInput(f"up, or left by an earlier run: {', '.join(left[:3])}; coebench clean takes all of it away")
         prepare = getattr(self.provisioner, "prepare", None)
         if prepare:
             prepare(tuple(dict.fromkeys(s.coe for s in plan.subjects)), self._say)

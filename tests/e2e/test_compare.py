@@ -102,3 +102,78 @@ def test_instances_that_cannot_be_placed_are_told_in_the_engines_words(lab_insta
     for t in json.loads(p.stdout)["trials"]:
         assert t["status"] == "failed", t
         assert any(word in t["reason"] for word in ("nsufficient", "no suitable node", "no offer fits")), t["reason"]
+
+
+@pytest.mark.timeout(300)
+def test_an_engine_that_dies_fails_its_trial_with_its_log_and_the_rest_goes_on(lab_installed: object, tmp_path: Path) -> None:
+    from coebench.lab import bay as bays
+
+    command = [sys.executable, "-m", "coebench", "compare", "swarm", "mesos", "--profile", "smoke", "--seed", "1", "--json"]
+    p = subprocess.Popen([*command, "--runs", str(tmp_path)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert p.stderr
+    for line in p.stderr:
+        if "b1.swarm.deploy: begins" in line:
+            host = bays.LabBay.open(bays.names()[0]).host("c1")
+            host.exec(["kill", "-9", host.exec(["cat", "/run/coebench/dockerd.pid"]).strip()])
+            break
+    out, err = p.communicate(timeout=240)
+    assert p.returncode == 1, err
+    trials = {(t["subject"], t["scenario"]): t for t in json.loads(out)["trials"]}
+    dead = trials.pop(("swarm", "deploy"))
+    assert dead["status"] == "failed"
+    assert "dockerd on c1 ended with status 137" in dead["reason"]
+    assert "level=" in dead["evidence"]  # dockerd's own words
+    assert {k: t["status"] for k, t in trials.items()} == dict.fromkeys(trials, "ok")  # swarm's serve on a new bay
+    logs = next(tmp_path.iterdir()) / "logs" / "b1.swarm.deploy"
+    assert (logs / "c1/dockerd.log").stat().st_size > 0
+    assert bays.names() == []
+
+
+@pytest.mark.timeout(120)
+def test_a_bay_that_never_becomes_ready_fails_with_its_logs(lab_installed: object, tmp_path: Path) -> None:
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    for name in ("kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubelet", "kube-proxy"):
+        (programs / name).write_text("#!/bin/sh\necho this is no $0\nexec sleep 1000\n")
+        (programs / name).chmod(0o755)
+    plan = tmp_path / "plan.toml"
+    plan.write_text(
+        f'profile = "smoke"\nscenarios = ["deploy"]\nbay = {{ step_timeout = 5 }}\n'
+        f'subjects = [{{ coe = "k8s", options = {{ kubernetes-bin = "{programs}" }} }}]\n'
+    )
+    p = coebench("compare", "--plan", str(plan), "--json", "--runs", str(tmp_path / "runs"))
+    assert p.returncode == 1, p.stderr
+    (trial,) = json.loads(p.stdout)["trials"]
+    assert trial["status"] == "failed"
+    assert "the API server becomes ready: not within 5 s" in trial["reason"]
+    logs = list((next((tmp_path / "runs").iterdir()) / "logs").rglob("apiserver.log"))
+    assert "this is no" in logs[0].read_text()
+
+
+@pytest.mark.timeout(120)
+def test_a_bay_is_of_use_on_its_own(lab_installed: object) -> None:
+    """`lab up` says how to reach it from outside, and what it says works."""
+    import re
+    import urllib.request
+
+    p = coebench("lab", "up", "mesos", "--nodes", "2")
+    try:
+        assert p.returncode == 0, p.stderr
+        url = re.search(r"curl (http://127.0.0.1:\d+)/v2/apps", p.stdout)
+        assert url, p.stdout
+        with urllib.request.urlopen(url[1] + "/v2/info", timeout=5) as answer:
+            assert json.load(answer)["frameworkId"]
+        assert "n2" in coebench("lab", "status").stdout
+        assert coebench("lab", "exec", "mesos", "n1:", "hostname").stdout.strip() == "n1"
+        assert coebench("lab", "exec", "mesos", "false").returncode == 1
+        assert "==> c1 mesos-master" in coebench("lab", "logs", "mesos", "c1").stdout
+        again = coebench("lab", "up", "mesos")
+        assert again.returncode == 2
+        assert "there already" in again.stderr
+        busy = coebench("compare", "swarm", "--profile", "smoke", "--runs", "/nonexistent/never")
+        assert busy.returncode == 2
+        assert "lab bay mesos" in busy.stderr
+    finally:
+        down = coebench("lab", "down", "mesos")
+    assert "mesos is gone" in down.stdout
+    assert coebench("lab", "status").stdout == "no bay is up\n"

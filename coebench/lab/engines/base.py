@@ -73,18 +73,18 @@ class Engine(ABC):
         """Component → version."""
         return {}
 
-
-def wait_until(fact: Callable[[], bool], hosts: list[Host], what: str, timeout: float) -> None:
-    """Wait for a fact; fails at once, with the log's tail, when an engine's process or a host ends."""
-    deadline = time.monotonic() + timeout
-    turn = 0
-    while not fact():
-        turn += 1
-        if turn % 5 == 0:
-            for host in hosts:
-                for name, status in host.dead_engines().items():
-                    log = host.log(name)
-                    raise BayFailed(f"{name} on {host.spec.name} ended with status {status} ({what})", log)
-        if time.monotonic() > deadline:
-            raise BayFailed(f"{what}: not within {timeout:g} s", "\n".join(host.log("host") for host in hosts))
-        time.sleep(POLL)
+    def wait(self, fact: Callable[[], bool], hosts: list[Host], what: str) -> None:
+        """Wait for a fact, `step_timeout` of the bay's spec at most; fails at once, with the log's tail, when an engine's
+        process or a host ends. Raises BayFailed."""
+        timeout = self.spec.step_timeout
+        deadline = time.monotonic() + timeout
+        turn = 0
+        while not fact():
+            turn += 1
+            if turn % 5 == 0:
+                for host in hosts:
+                    for name, status in host.dead_engines().items():
+                        raise BayFailed(f"{name} on {host.spec.name} ended with status {status} ({what})", host.log(name))
+            if time.monotonic() > deadline:
+                raise BayFailed(f"{what}: not within {timeout:g} s", "\n".join(host.log("host") for host in hosts))
+            time.sleep(POLL)

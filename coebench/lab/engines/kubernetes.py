@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 from ...contract import Access, Role
 from .. import pki, plan
 from ..host import Host
-from .base import Engine, wait_until
+from .base import Engine
 
 API_PORT = 6443
 CLIENTS = {  # common name → organisation, of all that talk to the API server
@@ -184,7 +184,7 @@ class Kubernetes(Engine):
     def join(self, hosts: list[Host], new: list[Host], step: Callable[[str], None]) -> None:
         nodes = {h.spec.name for h in new if h.spec.role is Role.NODE}
         api = _Api(self.secrets)
-        wait_until(lambda: api.get("/readyz") == b"ok", hosts, "the API server becomes ready", 90)
+        self.wait(lambda: api.get("/readyz") == b"ok", hosts, "the API server becomes ready")
         step("api")
 
         def ready() -> bool:
@@ -205,17 +205,24 @@ class Kubernetes(Engine):
             }
             return nodes <= up
 
-        wait_until(ready, hosts, "all nodes become Ready", 120)
+        self.wait(ready, hosts, "all nodes become Ready")
         step("nodes")
-        wait_until(
+        self.wait(
             lambda: api.get("/api/v1/namespaces/default/serviceaccounts/default") is not None,
             hosts,
             "the default service account exists",
-            60,
         )
         workers = [h for h in new if h.spec.role is Role.NODE]
-        wait_until(lambda: all((h.run / "images.ok").exists() for h in workers), hosts, "images are loaded on all nodes", 120)
-        wait_until(lambda: all((h.run / "proxy.ok").exists() for h in workers), hosts, "kube-proxy runs on all nodes", 60)
+        self.wait(
+            lambda: all((h.run / "images.ok").exists() for h in workers),
+            hosts,
+            "images are loaded on all nodes",
+        )
+        self.wait(
+            lambda: all((h.run / "proxy.ok").exists() for h in workers),
+            hosts,
+            "kube-proxy runs on all nodes",
+        )
         step("images")
         api.close()
 

@@ -12,7 +12,7 @@ from typing import Any
 from ...contract import Access, Role
 from .. import cgroups, plan
 from ..host import Host
-from .base import Engine, wait_until
+from .base import Engine
 
 MASTER_PORT = 5050
 API_PORT = 8080
@@ -59,7 +59,7 @@ class Mesos(Engine):
 
     def join(self, hosts: list[Host], new: list[Host], step: Callable[[str], None]) -> None:
         control = plan.address("c1")
-        wait_until(lambda: _get(control, MASTER_PORT, "/health") is not None, hosts, "the master answers", 30)
+        self.wait(lambda: _get(control, MASTER_PORT, "/health") is not None, hosts, "the master answers")
         step("api")
         names = {h.spec.name for h in new if h.spec.role is Role.NODE}
 
@@ -67,14 +67,14 @@ class Mesos(Engine):
             answer = _get(control, MASTER_PORT, "/slaves")
             return answer is not None and names <= {s["hostname"] for s in json.loads(answer)["slaves"] if s["active"]}
 
-        wait_until(ready, hosts, "all agents are registered", 60)
+        self.wait(ready, hosts, "all agents are registered")
         step("nodes")
 
         def framework() -> bool:
             answer = _get(control, API_PORT, "/v2/info")
             return answer is not None and bool(json.loads(answer).get("frameworkId"))
 
-        wait_until(framework, hosts, "the Marathon-compatible scheduler is registered", 30)
+        self.wait(framework, hosts, "the Marathon-compatible scheduler is registered")
         step("images")
 
     def access(self, hosts: list[Host]) -> Access:

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from ...contract import Access, Role
 from .. import plan
 from ..host import Host
-from .base import Engine, wait_until
+from .base import Engine
 
 # Stock: swarm's defaults. The harmonised heartbeat makes a dead node known after about 10 s, as on every engine:
 # swarmkit gives a node up after three beats.
@@ -30,7 +30,7 @@ class Swarm(Engine):
 
     def join(self, hosts: list[Host], new: list[Host], step: Callable[[str], None]) -> None:
         manager = hosts[0]
-        wait_until(lambda: (manager.run / "api.ok").exists(), hosts, "the manager's dockerd answers", 60)
+        self.wait(lambda: (manager.run / "api.ok").exists(), hosts, "the manager's dockerd answers")
         if manager in new:
             address = plan.address(manager.spec.name)
             beat = TIMEOUTS[self.spec.timeouts]["swarm --dispatcher-heartbeat"]
@@ -43,7 +43,9 @@ class Swarm(Engine):
         token = manager.exec(["docker", "swarm", "join-token", "-q", "worker"]).strip()
 
         def join(host: Host) -> None:
-            wait_until(lambda: (host.run / "api.ok").exists(), hosts, f"dockerd of {host.spec.name} answers", 60)
+            self.wait(
+                lambda: (host.run / "api.ok").exists(), hosts, f"dockerd of {host.spec.name} answers", self.spec.step_timeout
+            )
             state = host.exec(["docker", "info", "--format", "{{.Swarm.LocalNodeState}}"]).strip()
             if state != "inactive":
                 return  # a node that was started again is a member still
@@ -59,9 +61,13 @@ class Swarm(Engine):
             out = manager.exec(["docker", "node", "ls", "--format", "{{.Hostname}} {{.Status}}"])
             return names <= {line.split()[0] for line in out.splitlines() if line.endswith(" Ready")}
 
-        wait_until(ready, hosts, "all nodes become Ready", 60)
+        self.wait(ready, hosts, "all nodes become Ready")
         step("nodes")
-        wait_until(lambda: all((h.run / "images.ok").exists() for h in new), hosts, "images are loaded on all nodes", 120)
+        self.wait(
+            lambda: all((h.run / "images.ok").exists() for h in new),
+            hosts,
+            "images are loaded on all nodes",
+        )
         step("images")
 
     def leave(self, hosts: list[Host], gone: list[Host]) -> None:
