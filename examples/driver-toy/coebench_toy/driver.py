@@ -54,6 +54,7 @@ class ToyDriver:
     def __init__(self, address: str, port: int) -> None:
         self._address = address
         self._port = port
+        self._closed = False
 
     @classmethod
     def connect(cls, access: Access) -> Self:
@@ -65,7 +66,7 @@ class ToyDriver:
         return driver
 
     def close(self) -> None:
-        pass
+        self._closed = True
 
     def info(self) -> EngineInfo:
         about = self._ask("GET", "/")
@@ -87,6 +88,7 @@ class ToyDriver:
                 "version": spec.version,
                 "env": dict(spec.env),
                 "command": list(spec.command),
+                "cpu": spec.cpu,
                 "memory": spec.memory,
                 "grace": spec.grace,
             },
@@ -158,7 +160,7 @@ class ToyDriver:
                 ready=True,
                 schedulable=n["open"],
                 engine_state="open" if n["open"] else "closed",
-                cpu=1.0,
+                cpu=n["cpu"],
                 memory=n["memory"],
             )
             for n in self._ask("GET", "/nodes")
@@ -174,6 +176,8 @@ class ToyDriver:
 
     def _ask(self, verb: str, path: str, body: Any = None) -> Any:
         """One request, one answer. Every failure leaves as one of the contract's errors."""
+        if self._closed:
+            raise EngineError(f"{verb} {path}", "this connection is closed")
         connection = http.client.HTTPConnection(self._address, self._port, timeout=TIMEOUT)
         try:
             connection.request(verb, path, json.dumps(body) if body is not None else None)

@@ -2,7 +2,7 @@
 
     GET    /                                what it is
     GET    /services                        names
-    POST   /services                        deploy: name, image, instances, version, env, command, memory, grace; 409
+    POST   /services                        deploy: name, image, instances, version, env, command, cpu, memory, grace; 409
     GET    /services/NAME                   wanted, running, waiting (why instances cannot be placed); 404
     PUT    /services/NAME                   {"instances": N}; 404
     DELETE /services/NAME                   404
@@ -10,7 +10,7 @@
     GET    /services/NAME/events            a line for each time that something of the service has changed
     POST   /instances/ID/kill               SIGKILL; 404
     GET    /instances/ID/log                what it wrote; 404
-    GET    /nodes                           name, memory, open
+    GET    /nodes                           name, cpu, memory, open
     PUT    /nodes/NAME                      {"open": false} empties it
 
 It stands for what a real engine is to a driver: another process, asynchronous, with words of its own.
@@ -49,6 +49,7 @@ class Instance:
     id: str
     service: str
     version: str
+    cpu: float
     memory: int
     created: float
     state: str = "pending"  # pending, running, stopping
@@ -60,13 +61,13 @@ class Instance:
 
     def told(self) -> dict[str, Any]:
         """As the API tells it."""
-        return {k: v for k, v in vars(self).items() if k not in ("process", "memory")}
+        return {k: v for k, v in vars(self).items() if k not in ("process", "cpu", "memory")}
 
 
 class Engine:
-    """All state, under one lock. `images`: name → command; `nodes`: name → bytes of memory."""
+    """All state, under one lock. `images`: name → command; `nodes`: name → cores and bytes of memory."""
 
-    def __init__(self, folder: Path, images: dict[str, list[str]], nodes: dict[str, int]) -> None:
+    def __init__(self, folder: Path, images: dict[str, list[str]], nodes: dict[str, tuple[float, int]]) -> None:
         self.folder = folder
         self.images = images
         self.nodes = nodes
@@ -93,22 +94,24 @@ class Engine:
 
     def _add(self, name: str, spec: dict[str, Any]) -> None:
         ident = f"{name}-{secrets.token_hex(3)}"
-        self.instances[ident] = Instance(ident, name, spec["version"], spec["memory"], time.time())
+        self.instances[ident] = Instance(ident, name, spec["version"], spec["cpu"], spec["memory"], time.time())
 
     def _place(self, i: Instance) -> None:
         spec = self.specs[i.service]
-        command = spec["command"] or self.images.get(spec["image"])
+        command = self.images.get(spec["image"])
         if not command:
             i.reason = f"no image {spec['image']}"
             return
-        free = {n: m for n, m in self.nodes.items() if n not in self.closed}
+        free = {n: list(room) for n, room in self.nodes.items() if n not in self.closed}
         for other in self.instances.values():
             if other.node in free:
-                free[other.node] -= other.memory
-        node = max(free, key=lambda n: free[n], default=None)
-        if node is None or free[node] < i.memory:
-            i.reason = f"no node has {i.memory >> 20} MiB"
+                free[other.node][0] -= other.cpu
+                free[other.node][1] -= other.memory
+        fit = [n for n, (cpu, memory) in free.items() if cpu >= i.cpu - 1e-9 and memory >= i.memory]
+        if not fit:
+            i.reason = f"no node has {i.cpu:g} cores and {i.memory >> 20} MiB left"
             return
+        node = max(fit, key=lambda n: free[n][1])
         i.node, i.port, i.reason = node, _port(), ""
         env = {"COEBENCH_PORT": str(i.port), "COEBENCH_INSTANCE": i.id, "COEBENCH_VERSION": i.version}
         env |= {"COEBENCH_IMAGE_VERSION": spec["image"].rpartition(":")[2], **spec["env"]}
@@ -152,6 +155,8 @@ class Engine:
     # the API
 
     def deploy(self, spec: dict[str, Any]) -> None:
+        if spec["command"]:  # it is meant for an image's file system, and this is the machine's own
+            raise Refused(400, "the toy engine runs its own programs, and no command")
         with self.changed:
             if spec["name"] in self.specs:
                 raise Refused(409, f"there is a service {spec['name']}")
@@ -294,7 +299,7 @@ class Handler(BaseHTTPRequestHandler):
             case "GET", "instances", ident, "log":
                 return e.log(ident)
             case "GET", "nodes":
-                return [{"name": n, "memory": m, "open": n not in e.closed} for n, m in e.nodes.items()]
+                return [{"name": n, "cpu": c, "memory": m, "open": n not in e.closed} for n, (c, m) in e.nodes.items()]
             case "PUT", "nodes", name:
                 return e.open(name, body["open"])
         raise Refused(400, f"what is {verb} {'/'.join(words)}?")

@@ -75,7 +75,7 @@ class ToyProvisioner:
         journal.creating(Resource(kind="bay", id=name, provisioner=self.name))
         folder = state() / name
         folder.mkdir(parents=True)
-        nodes = {f"n{i + 1}": spec.memory for i in range(spec.nodes)}
+        nodes = {f"n{i + 1}": (spec.cpu or psutil.cpu_count() or 1, spec.memory) for i in range(spec.nodes)}
         (folder / "setup.json").write_text(json.dumps({"images": images(), "nodes": nodes}))
         path = os.pathsep.join([str(Path(__file__).parents[1]), *filter(None, [os.environ.get("PYTHONPATH")])])
         with open(folder / "engine.log", "ab") as log:

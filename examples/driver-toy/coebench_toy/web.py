@@ -26,7 +26,7 @@ async def serve() -> None:
     known = answers()
 
     async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(asyncio.IncompleteReadError, OSError):
+        with contextlib.suppress(asyncio.IncompleteReadError, asyncio.CancelledError, OSError):
             while True:
                 request = await reader.readuntil(b"\r\n\r\n")
                 writer.write(known.get(request.split(b" ", 2)[1], known[b"/"]))
