@@ -35,6 +35,7 @@ from .service import (
     ServiceSpec,
     Strategy,
     Workload,
+    is_service_name,
 )
 from .watching import FollowingWatch
 
@@ -92,5 +93,6 @@ __all__ = [
     "Unsupported",
     "Watch",
     "Workload",
+    "is_service_name",
     "now",
 ]

@@ -56,7 +56,8 @@ class Watch(Protocol):
     fallback: str
 
     def next(self, timeout: float) -> Change | None:
-        """The next change, or None after `timeout` seconds. Raises EngineError if the stream can't be kept up."""
+        """The next change, or None: after `timeout` seconds, or at once when it is closed. Raises EngineError if the stream
+        can't be kept up."""
 
     def close(self) -> None:
         """End the stream; safe to call twice and from another thread."""
@@ -95,7 +96,7 @@ class Driver(Protocol):
         """Check that the engine answers with these credentials. Raises EngineError if not, BadInput if they can't do."""
 
     def close(self) -> None:
-        """Let go of connections. Nothing in the bay changes."""
+        """Let go of connections. Nothing in the bay changes. Safe to call twice; other calls then raise EngineError."""
 
     def info(self) -> EngineInfo:
         """What the engine says it is."""
@@ -106,7 +107,8 @@ class Driver(Protocol):
     # services
 
     def deploy(self, spec: ServiceSpec) -> None:
-        """Ask for a service. Raises Conflict if one of that name exists, EngineError with the engine's words."""
+        """Ask for a service. Raises Conflict if one of that name exists, BadInput if the name can't be one
+        (`is_service_name`), EngineError with the engine's words."""
 
     def scale(self, service: str, instances: int) -> None:
         """Ask for another number of instances (0 is one). Raises MissingService."""
@@ -115,7 +117,7 @@ class Driver(Protocol):
         """Ask for another version of `spec.name` by a rolling update. Raises MissingService, Conflict."""
 
     def remove(self, service: str) -> None:
-        """Ask for the service to end. Asking for one that is not there is no error."""
+        """Ask for the service to end. Asking for one that is not there, or can't be, is no error."""
 
     def services(self) -> tuple[str, ...]:
         """The names of the services in this bay that coebench deployed."""

@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 import enum
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Protocol
 
 import msgspec
+
+_NAME = re.compile(r"[a-z0-9]([-a-z0-9]{0,38}[a-z0-9])?")
+
+
+def is_service_name(text: str) -> bool:
+    """Whether it is a DNS label of at most 40 characters. Nothing else is ever put into an engine's request: there an empty
+    or odd name can mean another service, or all of them."""
+    return _NAME.fullmatch(text) is not None
 
 
 class Routing(enum.StrEnum):
@@ -33,6 +42,11 @@ class ServiceSpec(msgspec.Struct, frozen=True, kw_only=True):
     The instance listens on the TCP port named by its environment variable COEBENCH_PORT, which the driver sets: `port`
     where the instance has a network of its own, else the port that the engine assigned. COEBENCH_INSTANCE is set to the
     `Instance.id` that the driver will list it under, COEBENCH_VERSION to `version`.
+
+    An engine that tells port and instance under names of its own only (Mesos: PORT0, MESOS_TASK_ID) can rename them for a
+    `command`, not for an image's own: an image that is to run everywhere without a command reads those too.
+
+    `command` and the values of `env` arrive as they are: whatever the engine would expand in them is escaped by the driver.
     """
 
     name: str  # a DNS label: lower case letters, digits, '-', at most 40 characters

@@ -30,7 +30,7 @@ class FollowingWatch:
         self.fallback = fallback
         self.closed = threading.Event()
         self._on_close = on_close
-        self._queue: queue.SimpleQueue[Change | EngineError] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[Change | EngineError | None] = queue.SimpleQueue()
         self._known: dict[str, Instance] = {}
         self._lock = threading.Lock()
         self._thread = threading.Thread(target=self._run, args=(follow,), name="watch", daemon=True)
@@ -76,18 +76,23 @@ class FollowingWatch:
     # the port
 
     def next(self, timeout: float) -> Change | None:
+        """The next change, or None after `timeout` seconds, or at once when the watch is closed. Raises EngineError."""
         try:
             item = self._queue.get(timeout=max(0.0, timeout))
         except queue.Empty:
             return None
+        if item is None:  # closed: for this and every later call
+            self._queue.put(None)
         if isinstance(item, EngineError):
             raise item
-        return item
+        return None if self.closed.is_set() else item
 
     def close(self) -> None:
+        """End the stream; wakes who waits in `next`."""
         if not self.closed.is_set():
             self.closed.set()
             self._on_close()
+            self._queue.put(None)
             self._thread.join(timeout=5)
 
     def __enter__(self) -> Self:

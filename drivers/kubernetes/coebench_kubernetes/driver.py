@@ -32,6 +32,7 @@ from coebench.contract import (
     Support,
     Unsupported,
     Watch,
+    is_service_name,
 )
 
 from . import pods, specs
@@ -53,6 +54,7 @@ class KubernetesDriver:
         self._core: Any = client.CoreV1Api(api)
         self._apps: Any = client.AppsV1Api(api)
         self._network = network
+        self._closed = False
 
     @classmethod
     def connect(cls, access: Access) -> Self:
@@ -76,6 +78,7 @@ class KubernetesDriver:
         return driver
 
     def close(self) -> None:
+        self._closed = True
         with contextlib.suppress(Exception):
             self._api.close()
 
@@ -108,6 +111,8 @@ class KubernetesDriver:
     # services
 
     def deploy(self, spec: ServiceSpec) -> None:
+        if not is_service_name(spec.name):
+            raise BadInput(f"'{spec.name}' can't be a service's name: a DNS label of at most 40 characters is needed")
         body = specs.deployment(spec)
         self._call(
             f"deploying {spec.name}",
@@ -115,6 +120,7 @@ class KubernetesDriver:
         )
 
     def scale(self, service: str, instances: int) -> None:
+        _known(service)
         patch = {"spec": {"replicas": instances}}
         self._call(
             f"scaling {service}",
@@ -122,14 +128,19 @@ class KubernetesDriver:
         )
 
     def update(self, spec: ServiceSpec, strategy: Strategy) -> None:
-        patch = specs.deployment(spec, strategy)
-        del patch["spec"]["replicas"]  # an update is no scaling
+        _known(spec.name)
+        new = specs.deployment(spec, strategy)["spec"]
+        # Template and strategy as a whole, since a merge would keep what the new spec leaves out; the number of instances
+        # is left alone: an update is no scaling.
+        patch = [{"op": "replace", "path": f"/spec/{part}", "value": new[part]} for part in ("template", "strategy")]
         self._call(
             f"updating {spec.name}",
             lambda: self._apps.patch_namespaced_deployment(spec.name, NAMESPACE, patch, _preload_content=False),
         )
 
     def remove(self, service: str) -> None:
+        if not is_service_name(service):
+            return
         options = {"propagationPolicy": "Background"}
         for what, delete in (
             ("service", self._core.delete_namespaced_service),
@@ -146,7 +157,7 @@ class KubernetesDriver:
         return tuple(sorted(d["metadata"]["name"] for d in listed["items"]))
 
     def progress(self, service: str) -> Progress:
-        d = self._json(f"asking for {service}", self._apps.read_namespaced_deployment, service, NAMESPACE)
+        d = self._deployment(service)
         status, wanted = d.get("status", {}), d["spec"]["replicas"]
         seen = status.get("observedGeneration", 0) >= d["metadata"]["generation"]
         updated, ready, total = (status.get(k, 0) for k in ("updatedReplicas", "readyReplicas", "replicas"))
@@ -157,9 +168,11 @@ class KubernetesDriver:
     def reach(self, service: str, routing: Routing) -> Reach:
         if routing is Routing.ENDPOINTS:
             targets = tuple((i.address, i.port) for i in self.instances(service) if i.live and i.address and i.port)
+            if not targets:
+                self._deployment(service)  # none at all, or none yet?
             return Reach(routing=routing, targets=targets, how="pod addresses, spread by the client")
         if routing is Routing.NATIVE:
-            deployment = self._json(f"asking for {service}", self._apps.read_namespaced_deployment, service, NAMESPACE)
+            deployment = self._deployment(service)
             body = specs.cluster_service(deployment)
             try:
                 made = self._json(f"making service {service}", self._core.create_namespaced_service, NAMESPACE, body)
@@ -167,11 +180,14 @@ class KubernetesDriver:
                 made = self._json(f"asking for service {service}", self._core.read_namespaced_service, service, NAMESPACE)
             target = (made["spec"]["clusterIP"], made["spec"]["ports"][0]["port"])
             return Reach(routing=routing, targets=(target,), how="ClusterIP by kube-proxy")
-        raise Unsupported("routing proxy", "not built yet")
+        support = self.capabilities()[Capability(routing.value)]
+        raise Unsupported(f"routing {routing.value}", support.reason)
 
     # instances
 
     def instances(self, service: str) -> tuple[Instance, ...]:
+        if not is_service_name(service):
+            return ()
         listed = self._list_pods(service)
         return tuple(pods.instance(p) for p in listed["items"])
 
@@ -254,6 +270,10 @@ class KubernetesDriver:
 
     # helpers
 
+    def _deployment(self, service: str) -> Any:
+        _known(service)
+        return self._json(f"asking for {service}", self._apps.read_namespaced_deployment, service, NAMESPACE)
+
     def _list_pods(self, service: str) -> Any:
         selector = f"{specs.SERVICE}={service}"
         return self._json("listing pods", self._core.list_namespaced_pod, NAMESPACE, label_selector=selector)
@@ -270,12 +290,20 @@ class KubernetesDriver:
         return self._call(what, lambda: json.loads(call(*args, _preload_content=False, **kw).data))
 
     def _call(self, what: str, call: Callable[[], T]) -> T:
+        if self._closed:
+            raise EngineError(what, "this connection was closed")
         try:
             return call()
         except ApiException as e:
             raise _error(what, e) from e
         except (urllib3.exceptions.HTTPError, OSError) as e:
             raise EngineError(what, f"{type(e).__name__}: {e}") from e
+
+
+def _known(service: str) -> None:
+    """No service has a name that can't be one; the API would take an empty one for "all"."""
+    if not is_service_name(service):
+        raise MissingService(f"service '{service}'", "no service can have this name")
 
 
 def _error(what: str, e: ApiException) -> EngineError:

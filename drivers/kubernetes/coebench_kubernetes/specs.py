@@ -25,7 +25,7 @@ def deployment(spec: ServiceSpec, strategy: Strategy = DEFAULT) -> dict[str, Any
         {"name": "COEBENCH_VERSION", "value": spec.version},
         {"name": "COEBENCH_INSTANCE", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}},
     ]
-    env += [{"name": k, "value": v} for k, v in spec.env.items()]
+    env += [{"name": k, "value": _literal(v)} for k, v in spec.env.items()]
     port: dict[str, Any] = {"containerPort": spec.port}
     if spec.publish:
         port["hostPort"] = spec.port
@@ -38,7 +38,7 @@ def deployment(spec: ServiceSpec, strategy: Strategy = DEFAULT) -> dict[str, Any
         "resources": resources,
     }
     if spec.command:
-        container["command"] = list(spec.command)
+        container["command"] = [_literal(word) for word in spec.command]
     if spec.health:
         probe = {
             "httpGet": {"path": spec.health.path, "port": spec.port},
@@ -71,6 +71,11 @@ def deployment(spec: ServiceSpec, strategy: Strategy = DEFAULT) -> dict[str, Any
             },
         },
     }
+
+
+def _literal(text: str) -> str:
+    """Kubernetes expands $(NAME) in variables and commands, and takes $$ for $."""
+    return text.replace("$", "$$")
 
 
 def cluster_service(deployment: dict[str, Any]) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import shlex
 from collections.abc import Mapping
 from typing import Any
 
@@ -16,6 +17,8 @@ PREFIX = "/coebench/"
 OURS = "coebench_managed"
 VERSION = "coebench_version"
 DEFAULT = Strategy()
+# Marathon tells an instance its port and name in variables of its own; a command is a shell's, which can rename them
+NAMED = 'export COEBENCH_PORT="${COEBENCH_PORT:-$PORT0}" COEBENCH_INSTANCE="${COEBENCH_INSTANCE:-$MESOS_TASK_ID}";'
 
 STATES = {
     "TASK_STAGING": InstanceState.STARTING,
@@ -47,7 +50,7 @@ def app(spec: ServiceSpec, strategy: Strategy = DEFAULT) -> MarathonApp:
                 protocol="MESOS_HTTP",
                 path=spec.health.path,
                 port_index=0,
-                grace_period_seconds=10,
+                grace_period_seconds=max(1, round(spec.health.interval * spec.health.failures)),
                 interval_seconds=max(1, round(spec.health.interval)),
                 timeout_seconds=max(1, round(spec.health.timeout)),
                 max_consecutive_failures=spec.health.failures,
@@ -56,7 +59,7 @@ def app(spec: ServiceSpec, strategy: Strategy = DEFAULT) -> MarathonApp:
     wanted = max(1, spec.instances)
     return MarathonApp(
         id=app_id(spec.name),
-        cmd=" ".join(spec.command) or None,
+        cmd=f"{NAMED} exec {shlex.join(spec.command)}" if spec.command else None,
         cpus=spec.cpu,
         mem=spec.memory / (1 << 20),
         instances=spec.instances,
@@ -71,6 +74,11 @@ def app(spec: ServiceSpec, strategy: Strategy = DEFAULT) -> MarathonApp:
             minimum_health_capacity=max(0.0, 1 - strategy.unavailable / wanted),
         ),
     )
+
+
+def concerns(line: bytes, service: str) -> bool:
+    """Whether a line of Marathon's event stream may be about a service: a look at the text is enough to ask again."""
+    return line.startswith(b"data:") and f'"{app_id(service)}"'.encode() in line
 
 
 def healthy(task: Mapping[str, Any]) -> bool:
@@ -103,8 +111,13 @@ def instance(task: Mapping[str, Any], service: str, version: str, checked: bool,
         port=port,
         published=(address, port) if address and port else None,
         claims=tuple(claims),
-        reason="" if state is InstanceState.READY else str(task.get("message", "")),
+        reason="" if state is InstanceState.READY else _reason(task),
     )
+
+
+def _reason(task: Mapping[str, Any]) -> str:
+    causes = [str(r["lastFailureCause"]) for r in task.get("healthCheckResults") or [] if r.get("lastFailureCause")]
+    return "; ".join([w for w in (str(task.get("message") or ""), *causes) if w])
 
 
 def node(agent: Mapping[str, Any]) -> Node:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import contextlib
 import logging
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, ClassVar, Self, TypeVar
 
 import requests
+import urllib3
 from marathon import MarathonClient
 from marathon.exceptions import ConflictError, MarathonError, MarathonHttpError, NotFoundError
 
@@ -31,6 +32,7 @@ from coebench.contract import (
     Support,
     Unsupported,
     Watch,
+    is_service_name,
 )
 
 from . import apps, compat
@@ -39,6 +41,21 @@ T = TypeVar("T")
 __all__ = ["MesosDriver", "compat"]
 TIMEOUT = 30.0
 STEADY = 2.0  # seconds between two listings when no event comes: what an event stream that broke may hide at most
+GATHER = 0.015  # seconds between two listings at least: a change of one task is told by several events
+SILENCE = 60.0  # seconds without a byte after which an event stream is taken to be dead; Marathon keeps it alive each 15
+EVENTS = (
+    "status_update_event",
+    "health_status_changed_event",
+    "failed_health_check_event",
+    "instance_changed_event",
+    "instance_health_changed_event",
+    "unknown_instance_terminated_event",
+    "app_terminated_event",
+    "deployment_info",
+    "deployment_step_success",
+    "deployment_success",
+    "deployment_failed",
+)
 
 logging.getLogger("marathon").addHandler(logging.NullHandler())  # the client logs every 404 that is an answer here
 
@@ -57,6 +74,7 @@ class MesosDriver:
         self._info: Any = None
         self._known_versions: dict[str, dict[str, str]] = {}
         self._nodes: dict[str, tuple[str, str]] = {}  # agent id → host name, address
+        self._closed = False
 
     def _connect(self) -> MarathonClient:
         a = self._access
@@ -79,10 +97,11 @@ class MesosDriver:
         session.mount("http://", requests.adapters.HTTPAdapter(pool_maxsize=32))
         session.mount("https://", requests.adapters.HTTPAdapter(pool_maxsize=32))
         driver = cls(access, session)
-        driver._info = driver._json("GET", "/v2/info")
+        driver._info = driver._json(f"reaching Marathon at {access.url}", "GET", "/v2/info")
         return driver
 
     def close(self) -> None:
+        self._closed = True
         self._session.close()
 
     def info(self) -> EngineInfo:
@@ -111,38 +130,48 @@ class MesosDriver:
     # services
 
     def deploy(self, spec: ServiceSpec) -> None:
+        if not is_service_name(spec.name):
+            raise BadInput(f"'{spec.name}' can't be a service's name: a DNS label of at most 40 characters is needed")
         app = apps.app(spec)
         self._call(f"deploying {spec.name}", lambda: self._client.create_app(app.id, app))
 
     def scale(self, service: str, instances: int) -> None:
-        ident = apps.app_id(service)
-        self._call(f"scaling {service}", lambda: self._client.scale_app(ident, instances=instances))
+        ident = _known(service)
+        what = f"scaling {service}"
+        # force: Marathon locks an app while a deployment is under way, and would refuse a second thought
+        if self._call(what, lambda: self._client.scale_app(ident, instances=instances, force=True)) is None:
+            raise MissingService(what, f"app {ident} does not exist")
 
     def update(self, spec: ServiceSpec, strategy: Strategy) -> None:
-        self._call(f"asking for {spec.name}", lambda: self._client.get_app(apps.app_id(spec.name)))
+        current = self._app(spec.name)
         app = apps.app(spec, strategy)
-        app.instances = None  # an update is no scaling
-        self._call(f"updating {spec.name}", lambda: self._client.update_app(app.id, app))
+        app.instances = current["instances"]  # an update is no scaling
+        # the whole app: a partial one would keep what the new spec leaves out
+        self._json(f"updating {spec.name}", "PUT", f"/v2/apps{app.id}", {"partialUpdate": "false"}, app.to_json(minimal=True))
 
     def remove(self, service: str) -> None:
+        if not is_service_name(service):
+            return
         with contextlib.suppress(MissingService):
             self._call(f"removing {service}", lambda: self._client.delete_app(apps.app_id(service), force=True))
 
     def services(self) -> tuple[str, ...]:
-        listed = self._json("GET", "/v2/apps", params={"label": apps.OURS})["apps"]
+        listed = self._json("listing apps", "GET", "/v2/apps", {"label": apps.OURS})["apps"]
         return tuple(sorted(apps.service_of(a["id"]) for a in listed))
 
     def progress(self, service: str) -> Progress:
-        ident = apps.app_id(service)
-        a = self._json("GET", f"/v2/apps{ident}")["app"]
-        tasks = self._tasks(service)
+        a = self._app(service)
+        tasks = a.get("tasks") or []
         checked = bool(a.get("healthChecks"))
         current = [t for t in tasks if t.get("version") == a["version"] and t.get("state") == "TASK_RUNNING"]
         ready = sum(1 for t in current if not checked or apps.healthy(t))
         wanted = a["instances"]
         deploying = len(a.get("deployments", []))
         said = f"{deploying} deployment under way" if deploying else ""
-        blocked = "" if not deploying or ready >= wanted else self._blocked(ident)
+        failure = a.get("lastTaskFailure") or {}
+        if deploying and failure.get("version") == a["version"]:
+            said += f"; last failure: {failure.get('state', '')} {failure.get('message', '')}"
+        blocked = "" if not deploying or ready >= wanted else self._blocked(apps.app_id(service))
         return Progress(
             done=not deploying and ready == len(tasks) == wanted, wanted=wanted, ready=ready, said=said, blocked=blocked
         )
@@ -150,6 +179,8 @@ class MesosDriver:
     def reach(self, service: str, routing: Routing) -> Reach:
         if routing is Routing.ENDPOINTS:
             targets = tuple((i.address, i.port) for i in self.instances(service) if i.live and i.address and i.port)
+            if not targets:
+                self._app(service)  # none at all, or none yet?
             return Reach(routing=routing, targets=targets, how="agents' addresses and assigned ports, spread by the client")
         support = self.capabilities()[Capability(routing.value)]
         raise Unsupported(f"routing {routing.value}", support.reason)
@@ -157,31 +188,30 @@ class MesosDriver:
     # instances
 
     def instances(self, service: str) -> tuple[Instance, ...]:
-        return self._instances(service, self._tasks(service))
-
-    def _instances(self, service: str, tasks: list[Any]) -> tuple[Instance, ...]:
-        if not tasks:
+        try:
+            a = self._app(service)
+        except MissingService:
             return ()
-        versions = self._versions(service)
-        checked = bool(versions.get("checked"))
-        return tuple(apps.instance(t, service, versions.get(t.get("version", ""), ""), checked, self._where(t)) for t in tasks)
+        checked = bool(a.get("healthChecks"))
+        versions = self._versions(service, a)
+        return tuple(
+            apps.instance(t, service, versions.get(t.get("version", ""), ""), checked, self._where(t))
+            for t in a.get("tasks") or []
+        )
 
-    def _tasks(self, service: str) -> list[Any]:
-        try:
-            return list(self._json("GET", f"/v2/apps{apps.app_id(service)}/tasks")["tasks"])
-        except MissingService:
-            return []
+    def _app(self, service: str) -> Any:
+        """The app with its tasks, in one request. Raises MissingService."""
+        return self._json(f"asking for {service}", "GET", f"/v2/apps{_known(service)}")["app"]
 
-    def _versions(self, service: str) -> dict[str, str]:
-        """Marathon's version (a time) → ours, for the app's present version; older ones are asked for once."""
+    def _versions(self, service: str, a: Mapping[str, Any]) -> dict[str, str]:
+        """Marathon's version (a time) → ours; a task may be of an older one than the app is, which is asked for once."""
         known = self._known_versions.setdefault(service, {})
-        try:
-            a = self._json("GET", f"/v2/apps{apps.app_id(service)}")["app"]
-        except MissingService:
-            return dict(known)
         known[a["version"]] = a.get("labels", {}).get(apps.VERSION, "")
-        known["checked"] = "yes" if a.get("healthChecks") else ""
-        return dict(known)
+        for version in {t.get("version", "") for t in a.get("tasks") or []} - known.keys():
+            with contextlib.suppress(MissingService):
+                path = f"/v2/apps{apps.app_id(service)}/versions/{version}"
+                known[version] = self._json(f"asking for {service}", "GET", path).get("labels", {}).get(apps.VERSION, "")
+        return known
 
     def _where(self, task: Any) -> tuple[str, str]:
         """Host name and address of a task's agent."""
@@ -193,23 +223,32 @@ class MesosDriver:
 
     def watch(self, service: str) -> Watch:
         stirred = threading.Event()
-        responses: list[requests.Response] = []
+        streams: list[requests.Response] = []
+        lock = threading.Lock()
 
         def listen(watch: FollowingWatch) -> None:
             while not watch.closed.is_set():
                 try:
-                    url = self._access.url.rstrip("/") + "/v2/events"
-                    answer = self._session.get(url, stream=True, headers={"Accept": "text/event-stream"}, auth=self._auth())
-                    responses.append(answer)
-                    for line in answer.iter_lines(chunk_size=1):
-                        if line.startswith(b"event:"):
-                            stirred.set()
+                    with self._session.get(
+                        self._access.url.rstrip("/") + "/v2/events",
+                        params=[("event_type", kind) for kind in EVENTS],
+                        headers={"Accept": "text/event-stream", **self._token()},
+                        auth=self._auth(),
+                        stream=True,
+                        timeout=(TIMEOUT, SILENCE),
+                    ) as answer:
+                        answer.raise_for_status()
+                        with lock:
+                            streams[:] = [answer]
                         if watch.closed.is_set():
                             return
-                except (requests.RequestException, OSError, AttributeError, ValueError):
-                    if watch.closed.wait(0.2):  # the scheduler is away: ask again until it is back
-                        return
-                stirred.set()
+                        stirred.set()  # what happened before we listened
+                        for line in _lines(answer):
+                            if apps.concerns(line, service):
+                                stirred.set()
+                except (requests.RequestException, urllib3.exceptions.HTTPError, OSError, AttributeError, ValueError):
+                    pass  # the scheduler is away, or was silent for too long: ask again until it is back
+                watch.closed.wait(0.2)
 
         def follow(watch: FollowingWatch) -> None:
             thread = threading.Thread(target=listen, args=(watch,), name="marathon events", daemon=True)
@@ -218,15 +257,18 @@ class MesosDriver:
                 stirred.clear()
                 with contextlib.suppress(EngineError):  # away: what was lost is found at the next listing
                     watch.snapshot(self.instances(service))
+                watch.closed.wait(GATHER)
                 stirred.wait(STEADY)
+            thread.join(timeout=2)
 
         def on_close() -> None:
             stirred.set()
-            for answer in responses:
-                with contextlib.suppress(Exception):
-                    answer.raw.shutdown()
-                with contextlib.suppress(Exception):
-                    answer.close()
+            with lock:
+                for answer in streams:
+                    with contextlib.suppress(Exception):
+                        answer.raw.shutdown()
+                    with contextlib.suppress(Exception):
+                        answer.close()
 
         return FollowingWatch(follow, on_close)
 
@@ -284,7 +326,7 @@ class MesosDriver:
     # helpers
 
     def _blocked(self, ident: str) -> str:
-        for item in self._json("GET", "/v2/queue")["queue"]:
+        for item in self._json("asking for the queue", "GET", "/v2/queue")["queue"]:
             if item["app"]["id"] == ident:
                 summary = item.get("processedOffersSummary", {})
                 reasons = [
@@ -299,9 +341,12 @@ class MesosDriver:
     def _auth(self) -> tuple[str, str] | None:
         return (self._access.user, self._access.password) if self._access.user else None
 
-    def _json(self, method: str, path: str, params: Mapping[str, str] | None = None) -> Any:
+    def _token(self) -> dict[str, str]:
+        return {"Authorization": f"token={self._access.token}"} if self._access.token else {}
+
+    def _json(self, what: str, method: str, path: str, params: Mapping[str, str] | None = None, data: str | None = None) -> Any:
         """An answer of Marathon as plain JSON."""
-        return self._call(path, lambda: self._client._do_request(method, path, params=params).json())
+        return self._call(what, lambda: self._client._do_request(method, path, params=params, data=data).json())
 
     def _master(self, path: str) -> Any:
         """An answer of the Mesos master that Marathon names."""
@@ -316,6 +361,8 @@ class MesosDriver:
         return self._call(url, ask)
 
     def _call(self, what: str, call: Callable[[], T]) -> T:
+        if self._closed:
+            raise EngineError(what, "this connection was closed")
         try:
             return call()
         except NotFoundError as e:
@@ -328,3 +375,18 @@ class MesosDriver:
             raise kind(what, said) from e
         except (MarathonError, requests.RequestException, OSError, ValueError) as e:
             raise EngineError(what, f"{type(e).__name__}: {e}") from e
+
+
+def _known(service: str) -> str:
+    """The app's id. No service has a name that can't be one: Marathon would take it for a group's, or another app's."""
+    if not is_service_name(service):
+        raise MissingService(f"service '{service}'", "no service can have this name")
+    return apps.app_id(service)
+
+
+def _lines(answer: requests.Response) -> Iterator[bytes]:
+    """Lines as they arrive; asking for them byte by byte, as `iter_lines` would, costs a hundred times the CPU."""
+    rest = b""
+    for chunk in answer.raw.stream(65536, decode_content=False):
+        *lines, rest = (rest + chunk).split(b"\n")
+        yield from lines

@@ -6,6 +6,7 @@ import contextlib
 import shutil
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Self, TypeVar
@@ -34,6 +35,7 @@ from coebench.contract import (
     Support,
     Unsupported,
     Watch,
+    is_service_name,
 )
 
 from . import specs, tasks
@@ -41,6 +43,11 @@ from . import specs, tasks
 T = TypeVar("T")
 POLL = 0.1  # seconds between two listings where nothing tells of changes
 SLOW_POLL = 0.5  # the same where events do: for what has no event (a task that can't be placed)
+HOT_POLL = 0.04  # the same for a while after an event
+HOT = 0.3  # how long that is: the manager knows what a node knows at most so many seconds later
+NODES_POLL = 2.0  # seconds between two listings of the nodes, whose state says which tasks are lost
+RETRY = 1.0  # seconds between two tries to listen to a daemon that is away
+ACTIONS = ("create", "start", "die", "health_status", "destroy")
 TIMEOUT = 30
 
 
@@ -51,11 +58,17 @@ class SwarmDriver:
     title: ClassVar[str] = "Docker Swarm"
     contract: ClassVar[int] = 1
 
-    def __init__(self, api: docker.APIClient, nodes: Mapping[str, str], tls: TLSConfig | None, secrets: Path | None) -> None:
+    def __init__(
+        self, api: docker.APIClient, api_url: str, nodes: Mapping[str, str], tls: TLSConfig | None, secrets: Path | None
+    ) -> None:
         self._api = api
+        self._access_url = api_url
         self._nodes = nodes
         self._tls = tls
         self._secrets = secrets
+        self._closed = False
+        self._listeners: dict[str, Any] = {}
+        self._lock = threading.Lock()
 
     @classmethod
     def connect(cls, access: Access) -> Self:
@@ -66,18 +79,26 @@ class SwarmDriver:
             api = docker.APIClient(base_url=access.url, tls=tls or False, version="auto", timeout=TIMEOUT)
         except DockerException as e:
             raise EngineError(f"reaching Docker at {access.url}", str(e)) from e
-        driver = cls(api, access.nodes, tls, secrets)
+        driver = cls(api, access.url, access.nodes, tls, secrets)
         info = driver._call("asking Docker", api.info)
         if not info.get("Swarm", {}).get("ControlAvailable"):
             raise BadInput(f"Docker at {access.url} is no manager of a swarm")
-        if not driver._call("listing networks", lambda: api.networks(names=[f"^{specs.NETWORK}$"])):
-            driver._call(
-                "making the overlay network",
-                lambda: api.create_network(specs.NETWORK, driver="overlay", attachable=True, labels=specs.OURS, scope="swarm"),
-            )
+        listed = driver._call("listing networks", lambda: api.networks(names=[specs.NETWORK]))  # names like it come too
+        if not any(n["Name"] == specs.NETWORK for n in listed):
+            with contextlib.suppress(Conflict):  # somebody else was quicker
+                driver._call(
+                    "making the overlay network",
+                    lambda: api.create_network(
+                        specs.NETWORK, driver="overlay", attachable=True, labels=specs.OURS, scope="swarm"
+                    ),
+                )
         return driver
 
     def close(self) -> None:
+        self._closed = True
+        with self._lock:
+            for listener in self._listeners.values():
+                listener.close()
         self._api.close()
         if self._secrets:
             shutil.rmtree(self._secrets, ignore_errors=True)
@@ -95,7 +116,8 @@ class SwarmDriver:
     def capabilities(self) -> Mapping[Capability, Support]:
         yes = Support(True)
         near = yes if self._nodes else Support(False, "needs the nodes' own Docker APIs; the access has none")
-        pushed = Support(True, "events of the nodes' daemons; tasks that only the manager knows of are listed every 0.5 s")
+        told = f"events of the daemons say when to list the tasks; those that only the manager knows of, every {SLOW_POLL} s"
+        pushed = Support(True, told)
         return {
             Capability.ENDPOINTS: yes,
             Capability.NATIVE: Support(False, "the virtual IP and the routing mesh need the kernel's ip_vs: not built yet"),
@@ -103,7 +125,7 @@ class SwarmDriver:
             Capability.WATCH: pushed
             if self._nodes
             else Support(False, f"the manager pushes no task events: listed every {POLL} s"),
-            Capability.HEALTH: yes,
+            Capability.HEALTH: Support(True, "the check runs inside the container: its image needs a shell and wget"),
             Capability.UPDATE: yes,
             Capability.KILL: near,
             Capability.DRAIN: yes,
@@ -113,6 +135,8 @@ class SwarmDriver:
     # services
 
     def deploy(self, spec: ServiceSpec) -> None:
+        if not is_service_name(spec.name):
+            raise BadInput(f"'{spec.name}' can't be a service's name: a DNS label of at most 40 characters is needed")
         self._call(
             f"deploying {spec.name}",
             lambda: self._api.create_service(
@@ -125,45 +149,43 @@ class SwarmDriver:
         )
 
     def scale(self, service: str, instances: int) -> None:
-        self._update(service, lambda s: {"mode": specs.mode(instances)})
+        # The spec as the swarm has it, but for the number. docker's own fetching of it fills in defaults, which makes
+        # another task template of it, and the swarm would replace every task.
+        self._update(service, lambda spec: spec | {"Mode": specs.mode(instances)})
 
     def update(self, spec: ServiceSpec, strategy: Strategy) -> None:
-        self._update(
-            spec.name,
-            lambda s: {
-                "task_template": specs.task_template(spec),
-                "update_config": specs.update_config(strategy),
-                "labels": specs.labels(spec),
-            },
-        )
+        # All anew but the mode, which holds the number of instances: an update is no scaling.
+        self._update(spec.name, lambda old: specs.service(spec, strategy) | {"Mode": old["Mode"]})
 
-    def _update(self, service: str, change: Callable[[Any], dict[str, Any]]) -> None:
+    def _update(self, service: str, change: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
         """Swarm takes a whole spec with the version it was made from; a newer one in between makes it say so: once more."""
         for attempt in range(5):
-            current = self._inspect(service)
-            version = current["Version"]["Index"]
+            current = self._find(service)
             try:
-                self._call(
-                    f"updating {service}",
-                    lambda current=current, version=version: self._api.update_service(  # type: ignore[misc]
-                        current["ID"], version, name=service, fetch_current_spec=True, **change(current)
-                    ),
-                )
+                self._post(f"updating {service}", f"/services/{current['ID']}/update", current, change(current["Spec"]))
                 return
             except EngineError as e:
                 if "out of sequence" not in e.said or attempt == 4:
                     raise
 
+    def _post(self, what: str, path: str, current: Any, body: dict[str, Any]) -> None:
+        def post() -> None:
+            params = {"version": current["Version"]["Index"]}
+            self._api._raise_for_status(self._api._post_json(self._api._url(path), data=body, params=params))
+
+        self._call(what, post)
+
     def remove(self, service: str) -> None:
         with contextlib.suppress(MissingService):
-            self._call(f"removing {service}", lambda: self._api.remove_service(service))
+            found = self._find(service)
+            self._call(f"removing {service}", lambda: self._api.remove_service(found["ID"]))
 
     def services(self) -> tuple[str, ...]:
         listed = self._call("listing services", lambda: self._api.services(filters={"label": next(iter(specs.OURS))}))
         return tuple(sorted(s["Spec"]["Name"] for s in listed))
 
     def progress(self, service: str) -> Progress:
-        s = self._inspect(service)
+        s = self._find(service)
         wanted = s["Spec"]["Mode"]["Replicated"]["Replicas"]
         version = s["Spec"]["TaskTemplate"]["ContainerSpec"].get("Labels", {}).get(specs.VERSION, "")
         listed = self.instances(service)
@@ -178,6 +200,8 @@ class SwarmDriver:
     def reach(self, service: str, routing: Routing) -> Reach:
         if routing is Routing.ENDPOINTS:
             targets = tuple((i.address, i.port) for i in self.instances(service) if i.live and i.address and i.port)
+            if not targets:
+                self._find(service)  # none at all, or none yet?
             return Reach(routing=routing, targets=targets, how="task addresses on the overlay, spread by the client")
         support = self.capabilities()[Capability(routing.value)]
         raise Unsupported(f"routing {routing.value}", support.reason)
@@ -185,51 +209,81 @@ class SwarmDriver:
     # instances
 
     def instances(self, service: str) -> tuple[Instance, ...]:
-        return tuple(tasks.instance(t, service, nodes) for nodes, listed in [self._tasks(service)] for t in listed)
+        return self._listed(service, self._node_table())
 
-    def _tasks(self, service: str) -> tuple[dict[str, Any], list[Any]]:
-        try:
-            listed = self._call("listing tasks", lambda: self._api.tasks(filters={"service": service}))
-        except MissingService:
-            return {}, []
-        # newest first would hide which instance came first
-        listed.sort(key=lambda t: t["CreatedAt"])
-        return {n["ID"]: n for n in self._call("listing nodes", self._api.nodes)}, listed
+    def _node_table(self) -> dict[str, Any]:
+        return {n["ID"]: n for n in self._call("listing nodes", self._api.nodes)}
+
+    def _listed(self, service: str, nodes: Mapping[str, Any]) -> tuple[Instance, ...]:
+        """The tasks, found by their service's label: they outlive the service until their containers are gone."""
+        if not is_service_name(service):
+            return ()
+        label = {"label": f"{specs.SERVICE}={service}"}
+        listed = self._call("listing tasks", lambda: self._api.tasks(filters=label))
+        listed.sort(key=lambda t: t["CreatedAt"])  # newest first would hide which instance came first
+        return tuple(tasks.instance(t, service, nodes) for t in listed)
 
     def watch(self, service: str) -> Watch:
+        """Events of the nodes' daemons, and the manager's own, say when to list: neither tells of tasks themselves."""
         stirred = threading.Event()
-        streams: list[Any] = []
-        threads: list[threading.Thread] = []
+        streams: dict[str, Any] = {}
+        lock = threading.Lock()
 
-        def listen(url: str) -> None:
-            with contextlib.suppress(DockerException, requests.RequestException, OSError, ValueError):
-                api = docker.APIClient(base_url=url, tls=self._tls or False, version="auto", timeout=None)
-                events = api.events(filters={"type": ["container", "network", "service"]}, decode=True)
-                streams.append(events)
-                for _ in events:
-                    stirred.set()
+        def listen(watch: FollowingWatch, url: str, filters: dict[str, Any]) -> None:
+            while not watch.closed.is_set():
+                with contextlib.suppress(DockerException, requests.RequestException, OSError, ValueError, AttributeError):
+                    events = self._listener(url).events(filters=filters, decode=True)
+                    with lock:
+                        streams[url] = events
+                    if watch.closed.is_set():
+                        return
+                    stirred.set()  # what happened before we listened
+                    for event in events:
+                        if event.get("Type") != "service" or event["Actor"]["Attributes"].get("name") == service:
+                            stirred.set()
+                watch.closed.wait(RETRY)  # the node is away: its instances are seen from the manager meanwhile
 
         def follow(watch: FollowingWatch) -> None:
-            for url in self._nodes.values():
-                threads.append(threading.Thread(target=listen, args=(url,), name="docker events", daemon=True))
-                threads[-1].start()
-            period = SLOW_POLL if self._nodes else POLL
+            container = {"type": "container", "label": f"com.docker.swarm.service.name={service}", "event": list(ACTIONS)}
+            sources = [(url, container) for url in self._nodes.values()]
+            if sources:
+                sources.append((self._access_url, {"type": "service"}))
+            threads = [threading.Thread(target=listen, args=(watch, *s), name="docker events", daemon=True) for s in sources]
+            for thread in threads:
+                thread.start()
+            nodes, looked = self._node_table(), time.monotonic()
+            hot = 0.0
             while not watch.closed.is_set():
-                stirred.clear()
-                watch.snapshot(self.instances(service))
-                # A node's daemon speaks first, the manager learns of it a little later: look again until it has settled.
-                if stirred.wait(period):
-                    for wait in (0.0, 0.02, 0.05):
-                        if not watch.closed.wait(wait):
-                            watch.snapshot(self.instances(service))
+                if time.monotonic() - looked > NODES_POLL:
+                    nodes, looked = self._node_table(), time.monotonic()
+                watch.snapshot(self._listed(service, nodes))
+                if not sources:
+                    watch.closed.wait(POLL)
+                    continue
+                # A daemon speaks first; its manager is told in batches, each 0.1 s: look again until that has come.
+                watch.closed.wait(HOT_POLL)
+                if stirred.wait(0 if time.monotonic() < hot else SLOW_POLL):
+                    stirred.clear()
+                    hot = time.monotonic() + HOT
+            for thread in threads:
+                thread.join(timeout=2)
 
         def on_close() -> None:
             stirred.set()
-            for stream in streams:
-                with contextlib.suppress(Exception):
-                    stream.close()
+            with lock:
+                for stream in streams.values():
+                    with contextlib.suppress(Exception):
+                        stream.close()
 
         return FollowingWatch(follow, on_close, "" if self._nodes else f"tasks are listed every {POLL} s")
+
+    def _listener(self, url: str) -> Any:
+        """A client without a time limit, for streams: one for each daemon, shared by all watches."""
+        with self._lock:
+            if url not in self._listeners:
+                version = self._api._version
+                self._listeners[url] = docker.APIClient(base_url=url, tls=self._tls or False, version=version, timeout=None)
+            return self._listeners[url]
 
     def kill(self, instance: Instance) -> None:
         url = self._nodes.get(instance.node or "")
@@ -239,7 +293,7 @@ class SwarmDriver:
         container = task.get("Status", {}).get("ContainerStatus", {}).get("ContainerID")
         if not container:
             raise EngineError(f"killing {instance.id}", "it has no container yet")
-        near = docker.APIClient(base_url=url, tls=self._tls or False, version="auto", timeout=TIMEOUT)
+        near = docker.APIClient(base_url=url, tls=self._tls or False, version=self._api._version, timeout=TIMEOUT)
         try:
             self._call(f"killing {instance.id}", lambda: near.kill(container, "SIGKILL"))
         finally:
@@ -275,10 +329,22 @@ class SwarmDriver:
 
     # helpers
 
-    def _inspect(self, service: str) -> Any:
-        return self._call(f"asking for {service}", lambda: self._api.inspect_service(service))
+    def _find(self, service: str) -> Any:
+        """A service of ours by its whole name. Raises MissingService.
+
+        To ask for it by name would not do: Docker takes a name that it doesn't know for the beginning of an id, and a
+        service of somebody else's may have the name.
+        """
+        if is_service_name(service):
+            filters = {"name": service, "label": next(iter(specs.OURS))}  # names that begin like it come too
+            for s in self._call(f"asking for {service}", lambda: self._api.services(filters=filters)):
+                if s["Spec"]["Name"] == service:
+                    return s
+        raise MissingService(f"asking for {service}", f"the swarm has no service {service} of coebench's")
 
     def _call(self, what: str, call: Callable[[], T]) -> T:
+        if self._closed:
+            raise EngineError(what, "this connection was closed")
         try:
             return call()
         except APIError as e:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import Any
 
 from docker.types import (
@@ -19,6 +20,7 @@ from coebench.contract import ServiceSpec, Strategy
 
 NETWORK = "coebench"
 OURS = {"coebench.managed": "yes"}
+SERVICE = "coebench.service"
 VERSION = "coebench.version"
 PORT = "coebench.port"
 SECOND = 1_000_000_000  # Swarm's times are nanoseconds
@@ -30,11 +32,12 @@ def task_template(spec: ServiceSpec) -> TaskTemplate:
         "COEBENCH_PORT": str(spec.port),
         "COEBENCH_VERSION": spec.version,
         "COEBENCH_INSTANCE": "{{.Task.ID}}",
-        **spec.env,
+        # Swarm takes variables for Go templates
+        **{k: v.replace("{{", '{{"{{"}}') for k, v in spec.env.items()},
     }
     health = None
     if spec.health:
-        probe = f"wget -q -O /dev/null http://127.0.0.1:{spec.port}{spec.health.path}"
+        probe = "wget -q -O /dev/null " + shlex.quote(f"http://127.0.0.1:{spec.port}{spec.health.path}")
         health = Healthcheck(
             test=["CMD-SHELL", probe],
             interval=int(spec.health.interval * SECOND),
@@ -83,6 +86,18 @@ def update_config(strategy: Strategy) -> UpdateConfig:
     return UpdateConfig(parallelism=parallelism, delay=0, order=order, failure_action="pause")
 
 
+def service(spec: ServiceSpec, strategy: Strategy) -> dict[str, Any]:
+    """The whole of a service, as Swarm's API takes it for an update."""
+    return {
+        "Name": spec.name,
+        "Labels": labels(spec),
+        "TaskTemplate": task_template(spec),
+        "Mode": mode(spec.instances),
+        "UpdateConfig": update_config(strategy),
+        "EndpointSpec": endpoint(spec),
+    }
+
+
 def labels(spec: ServiceSpec) -> dict[str, Any]:
-    """Marks the service as ours."""
-    return {**OURS, VERSION: spec.version}
+    """Marks the service, and through it its tasks, as ours: they are found by this when the service itself is gone."""
+    return {**OURS, SERVICE: spec.name, VERSION: spec.version}
