@@ -151,7 +151,7 @@ class Run:
                         prober.close()
                 finally:
                     driver.close()
-        except (CoebenchError, OSError) as e:
+        except Exception as e:  # whatever it is, it must not cost the other subjects' trials
             self._broken(waiting, bay, name, e, time.monotonic() - begun)
             waiting = []
         finally:
@@ -160,11 +160,13 @@ class Run:
 
     def _broken(self, waiting: list[TrialInfo], bay: Bay | None, name: str, error: Exception, seconds: float) -> None:
         """A bay that did not become ready, or whose engine is gone: its trials failed, each for that reason."""
-        evidence = getattr(error, "evidence", "")
+        expected = isinstance(error, CoebenchError | OSError)
+        evidence = getattr(error, "evidence", "") if expected else "".join(traceback.format_exception(error, limit=-6))
+        reason = f"bay: {error}" if expected else f"bay: {type(error).__name__}: {error}"
         self._logs(bay or name, name)
         for info in waiting:
             self._call("trial_started", trial=info)
-            outcome = Outcome(status="failed", seconds=seconds, reason=f"bay: {error}", evidence=evidence)
+            outcome = Outcome(status="failed", seconds=seconds, reason=reason, evidence=evidence)
             self._call("trial_ended", trial=info, outcome=outcome)
 
     def _trial(self, info: TrialInfo, bay: Bay, driver: Any, prober: BayProber) -> Outcome:

@@ -30,6 +30,7 @@ class Following:
         self.answered: dict[str, Answer] = {}  # instance → its first good answer
         self.ready: set[str] = set()
         self.silent: set[str] = set()  # instances that had answered and do no more
+        self.said = ""  # the engine's last words about the service as a whole
         self._probes: dict[str, str] = {}  # instance → the prober's watch
         self._events: queue.SimpleQueue[Change | Answer | EngineError] = queue.SimpleQueue()
         self._stop = threading.Event()
@@ -145,6 +146,8 @@ class Following:
         """What the engine says of instances that have not answered, for a timeout's message."""
         waiting = [i for i in self.instances.values() if i.state is not InstanceState.READY]
         words = {f"{i.engine_state}: {i.reason}" if i.reason else i.engine_state for i in waiting}
+        if self.said:
+            words.add(self.said)
         return f"{len(self.answered)} have answered; the engine says: {'; '.join(sorted(words)) or 'nothing'}"[:400]
 
 
@@ -163,6 +166,7 @@ def until_answering(following: Following, wanted: int, deadline: Deadline, claim
         quiet += 1
         if quiet >= 3:  # nothing for seconds: is it stuck for good?
             progress = driver.progress(following.service)
+            following.said = progress.said
             if progress.blocked:
                 raise Unplaceable(f"{wanted} instances of {following.service}", progress.blocked)
 

@@ -6,10 +6,11 @@ from __future__ import annotations
 import http.client
 import json
 import os
+import re
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, ClassVar
 
-from ...contract import Access, Role
+from ...contract import Access, BadInput, BaySpec, Role
 from .. import cgroups, plan
 from ..host import Host
 from .base import Engine
@@ -36,11 +37,21 @@ class Mesos(Engine):
     title = "Mesos"
     version = "1.11.0"
     layers = ("marathon", "mesos")
+    options: ClassVar[Mapping[str, str]] = {
+        "ping-timeout": "how long the master waits for each of an agent's five pings, e.g. 500ms (at least 1secs in upstream's)"
+    }
+
+    @classmethod
+    def check(cls, spec: BaySpec) -> None:
+        super().check(spec)
+        given = spec.options.get("ping-timeout", "1secs")
+        if not re.fullmatch(r"\d+(\.\d+)?(ms|secs|mins)", given):
+            raise BadInput(f"mesos: ping-timeout is a time such as 2secs or 500ms, not '{given}'")
 
     def files(self, host: str, role: Role) -> Mapping[str, str]:
         # a new bay's agents need not spread their registrations over a second; nothing that is measured depends on it
         env = {
-            **TIMEOUTS[self.spec.timeouts],
+            **self.timeouts(),
             "MESOS_REGISTRY": "in_memory",
             "MESOS_REGISTRATION_BACKOFF_FACTOR": "50ms",
         }
@@ -82,7 +93,10 @@ class Mesos(Engine):
         return Access(coe="mesos", url=f"http://{plan.address('c1')}:{API_PORT}", options=options)
 
     def timeouts(self) -> Mapping[str, str]:
-        return TIMEOUTS[self.spec.timeouts]
+        timeouts = dict(TIMEOUTS[self.spec.timeouts])
+        if given := self.spec.options.get("ping-timeout"):
+            timeouts["MESOS_AGENT_PING_TIMEOUT"] = given
+        return timeouts
 
     def components(self) -> Mapping[str, str]:
         return {"mesos": "1.11.0", "scheduler": "coebench's Marathon-compatible API"}
@@ -90,7 +104,8 @@ class Mesos(Engine):
     def notes(self) -> tuple[str, ...]:
         notes: tuple[str, ...] = (
             "Marathon itself can't be had: a Marathon-compatible scheduler of coebench's own stands in for it, "
-            "so these are not Marathon's times",
+            "so these are not Marathon's times; unlike Marathon it acts on demand at once, and it checks health every 0.1 s until "
+            "the first good answer",
             "Mesos' master and agent are the release's code, run by a process host of coebench's own; the command executor is "
             "coebench's, TLS is off",
         )

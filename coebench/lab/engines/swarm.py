@@ -43,9 +43,7 @@ class Swarm(Engine):
         token = manager.exec(["docker", "swarm", "join-token", "-q", "worker"]).strip()
 
         def join(host: Host) -> None:
-            self.wait(
-                lambda: (host.run / "api.ok").exists(), hosts, f"dockerd of {host.spec.name} answers", self.spec.step_timeout
-            )
+            self.wait(lambda: (host.run / "api.ok").exists(), hosts, f"dockerd of {host.spec.name} answers")
             state = host.exec(["docker", "info", "--format", "{{.Swarm.LocalNodeState}}"]).strip()
             if state != "inactive":
                 return  # a node that was started again is a member still
