@@ -18,7 +18,10 @@ from marathon import MarathonClient, MarathonHttpError, NotFoundError
 from marathon.exceptions import ConflictError
 from marathon.models import MarathonApp, MarathonHealthCheck
 from marathon.models.app import MarathonUpgradeStrategy, ReadinessCheck
+from marathon.models.container import MarathonContainer, MarathonDockerContainer
 from mesos_fixture import MesosBay, mesos_bay  # noqa: F401
+
+from coebench.lab import cgroups, plan
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(60)]
 
@@ -72,7 +75,7 @@ class Api:
         return answer
 
     def answer(self, task: Any, path: str = "/") -> str:
-        text: str = self.client.session.get(f"http://{task.host}:{task.ports[0]}{path}", timeout=5).text
+        text: str = self.client.session.get(f"http://{plan.address(task.host)}:{task.ports[0]}{path}", timeout=5).text
         return text
 
 
@@ -135,7 +138,7 @@ def test_create_scale_and_delete(api: Api) -> None:
     api.settled()
     app = api.client.get_app("/shop/web")
     assert (app.tasks_running, app.tasks_healthy, app.tasks_staged, app.tasks_unhealthy) == (2, 2, 0, 0)
-    assert {task.host for task in app.tasks} == {"10.78.7.11", "10.78.7.12"}, "spread over both agents"
+    assert {task.host for task in app.tasks} == {"n1", "n2"}, "spread over both agents"
     for task in app.tasks:
         assert task.started_at and task.staged_at and task.slave_id and task.version == app.version
         assert task.health_check_results[0].alive
@@ -157,6 +160,28 @@ def test_create_scale_and_delete(api: Api) -> None:
     api.settled()
     with pytest.raises(NotFoundError):
         api.client.get_app("/shop/web")
+
+
+def test_an_image(api: Api) -> None:
+    def image(version: str) -> MarathonContainer:
+        return MarathonContainer(type="MESOS", docker=MarathonDockerContainer(image=f"coebench-http:{version}"))
+
+    health = MarathonHealthCheck(protocol="MESOS_HTTP", path="/healthz", interval_seconds=0.2, timeout_seconds=1)
+    app = MarathonApp(cpus=0.1, mem=48, instances=2, container=image("v1"), health_checks=[health])
+    api.client.create_app("/image", app)
+    api.settled()
+    for task in api.client.list_tasks("/image"):
+        assert api.answer(task, "/id") == f"{task.id} v1\n"
+        pids = cgroups.pids(api.bay.lab.host(task.host).cgroup)
+        (master,) = (p for pid in pids if b"nginx: master" in ((p := Path(f"/proc/{pid}")) / "cmdline").read_bytes())
+        assert (master / "root/srv/nginx.conf").exists() and not (master / "root/opt/mesos").exists(), "it sees its image alone"
+        groups = dict(line.split(":")[1:] for line in (master / "cgroup").read_text().splitlines())
+        if "memory" in groups:  # cgroup v1 is all that Mesos knows
+            limit = int(Path(f"/sys/fs/cgroup/memory{groups['memory']}/memory.limit_in_bytes").read_text())
+            assert limit == (48 + 32) << 20, "the app's, and 32 MiB for the executor"
+    api.client.update_app("/image", MarathonApp(container=image("v2")))
+    api.settled()
+    assert [api.answer(t, "/id").split()[1] for t in api.client.list_tasks("/image")] == ["v2"] * 2
 
 
 def test_rolling_update_keeps_capacity_and_versions_can_go_back(api: Api) -> None:
@@ -322,11 +347,11 @@ def test_what_fails_waits_longer_and_longer(api: Api) -> None:
 def test_constraints(api: Api) -> None:
     api.client.create_app("/one-each", api.app(instances=3, constraints=[["hostname", "UNIQUE"]]))
     api.bay.wait(lambda: api.client.get_app("/one-each").tasks_healthy == 2, "two of three")
-    assert {t.host for t in api.client.list_tasks("/one-each")} == {"10.78.7.11", "10.78.7.12"}
+    assert {t.host for t in api.client.list_tasks("/one-each")} == {"n1", "n2"}
     api.bay.wait(lambda: [i.count for i in api.client.list_queue()] == [1], "the third to wait")
-    api.client.create_app("/together", api.app(instances=2, constraints=[["rack", "CLUSTER", "a2"]]))
+    api.client.create_app("/together", api.app(instances=2, constraints=[["name", "CLUSTER", "n2"]]))
     api.bay.wait(lambda: api.client.get_app("/together").tasks_healthy == 2, "both")
-    assert {t.host for t in api.client.list_tasks("/together")} == {"10.78.7.12"}
+    assert {t.host for t in api.client.list_tasks("/together")} == {"n2"}
 
 
 def test_unhealthy_is_replaced(api: Api) -> None:
@@ -422,12 +447,12 @@ def test_an_agent_that_restarts_keeps_its_tasks(api: Api) -> None:
     api.client.create_app("/web", api.app())
     api.settled()
     tasks = api.tasks("/web")
-    api.bay.kill_agent("a1")
-    api.bay.start_agent("a1")
+    api.bay.kill_agent("n1")
+    api.bay.start_agent("n1")
     api.bay.wait(lambda: api.bay.agents() == 2, "the agent")
     time.sleep(0.5)
     assert api.tasks("/web").keys() == tasks.keys()
-    here = next(t for t in tasks.values() if t.host == "10.78.7.11")
+    here = next(t for t in tasks.values() if t.host == "n1")
     api.client.kill_task("/web", here.id)
     api.bay.wait(lambda: here.id not in api.tasks("/web") and api.client.get_app("/web").tasks_healthy == 2, "replaced")
 
@@ -435,7 +460,7 @@ def test_an_agent_that_restarts_keeps_its_tasks(api: Api) -> None:
 def test_a_drained_agents_tasks_move(api: Api) -> None:
     api.client.create_app("/web", api.app())
     api.settled()
-    agent = next(t for t in api.client.list_tasks("/web") if t.host == "10.78.7.11").slave_id
+    agent = next(t for t in api.client.list_tasks("/web") if t.host == "n1").slave_id
     master = f"http://{api.client.get_info().marathon_config.master}/api/v1"
 
     def tell(kind: str) -> None:
@@ -445,10 +470,7 @@ def test_a_drained_agents_tasks_move(api: Api) -> None:
 
     tell("DRAIN_AGENT")
     api.bay.wait(
-        lambda: (
-            [t.host for t in api.client.list_tasks("/web")] == ["10.78.7.12"] * 2
-            and api.client.get_app("/web").tasks_healthy == 2
-        ),
+        lambda: [t.host for t in api.client.list_tasks("/web")] == ["n2"] * 2 and api.client.get_app("/web").tasks_healthy == 2,
         "both to be on the other agent",
     )
     api.bay.wait(lambda: not api.client.list_queue(), "the queue to be empty", 1)
@@ -458,14 +480,14 @@ def test_a_drained_agents_tasks_move(api: Api) -> None:
 def test_a_lost_agents_tasks_are_replaced_and_killed_when_they_return(api: Api) -> None:
     api.client.create_app("/web", api.app())
     api.settled()
-    lost = next(t for t in api.client.list_tasks("/web") if t.host == "10.78.7.11")
+    lost = next(t for t in api.client.list_tasks("/web") if t.host == "n1")
     events = Events(api, ["status_update_event"])
-    api.bay.kill_agent("a1")
+    api.bay.kill_agent("n1")
     api.bay.wait(lambda: lost.id not in api.tasks("/web") and api.client.get_app("/web").tasks_healthy == 2, "a replacement", 15)
-    assert {t.host for t in api.client.list_tasks("/web")} == {"10.78.7.12"}
+    assert {t.host for t in api.client.list_tasks("/web")} == {"n2"}
     assert any(e.task_status == "TASK_UNREACHABLE" for e in list(events.found.queue))
     assert api.answer(lost).startswith("1 "), "it runs on where nobody sees it"
-    api.bay.start_agent("a1")
+    api.bay.start_agent("n1")
 
     def ended() -> bool:
         try:

@@ -13,9 +13,10 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 
-from coebench.contract import Role
+from coebench.contract import BadInput, BaySpec, Role
 from coebench.lab import images, pki, plan
 from coebench.lab.cache import Artefact, key
+from coebench.lab.engines import engine
 from coebench.lab.host import meminfo
 from coebench.lab.process import Process, kill_all
 
@@ -159,3 +160,17 @@ def test_a_process_is_known_by_more_than_its_pid() -> None:
     assert kill_all([process]) == []
     assert not process.alive
     child.wait()
+
+
+@pytest.mark.parametrize("given", ["", "500ms", "0secs", "16mins", "2", "1000secs"])
+def test_a_ping_timeout_that_mesos_would_refuse_is_refused_first(given: str) -> None:
+    with pytest.raises(BadInput, match="ping-timeout is 1secs to 15mins"):
+        engine("mesos").check(BaySpec(coe="mesos", options={"ping-timeout": given}))
+
+
+def test_a_ping_timeout_is_set_and_told() -> None:
+    spec = BaySpec(coe="mesos", options={"ping-timeout": "3secs"})
+    engine("mesos").check(spec)
+    mesos = engine("mesos")(spec, plan.Layout.of(1, 1))
+    assert mesos.timeouts()["MESOS_AGENT_PING_TIMEOUT"] == "3secs"
+    assert "MESOS_AGENT_PING_TIMEOUT='3secs'" in mesos.files("c1", Role.CONTROL)["/etc/mesos/env"]

@@ -38,15 +38,15 @@ class Mesos(Engine):
     version = "1.11.0"
     layers = ("marathon", "mesos")
     options: ClassVar[Mapping[str, str]] = {
-        "ping-timeout": "how long the master waits for each of an agent's five pings, e.g. 500ms (at least 1secs in upstream's)"
+        "ping-timeout": "how long the master waits for each of an agent's five pings: 1secs to 15mins"
     }
 
     @classmethod
     def check(cls, spec: BaySpec) -> None:
         super().check(spec)
         given = spec.options.get("ping-timeout", "1secs")
-        if not re.fullmatch(r"\d+(\.\d+)?(ms|secs|mins)", given):
-            raise BadInput(f"mesos: ping-timeout is a time such as 2secs or 500ms, not '{given}'")
+        if not re.fullmatch(r"[1-9]\d{0,2}secs|([1-9]|1[0-5])mins", given):
+            raise BadInput(f"mesos: ping-timeout is 1secs to 15mins, not '{given}'")
 
     def files(self, host: str, role: Role) -> Mapping[str, str]:
         # a new bay's agents need not spread their registrations over a second; nothing that is measured depends on it
@@ -104,7 +104,7 @@ class Mesos(Engine):
     def notes(self) -> tuple[str, ...]:
         notes: tuple[str, ...] = (
             "Marathon itself can't be had: a Marathon-compatible scheduler of coebench's own stands in for it, "
-            "so these are not Marathon's times; unlike Marathon it acts on demand at once, and it checks health every 0.1 s until "
+            "so these are not Marathon's times: unlike Marathon it acts on demand at once and checks health every 0.1 s until "
             "the first good answer",
             "Mesos' master and agent are the release's code, run by a process host of coebench's own; the command executor is "
             "coebench's, TLS is off",
