@@ -31,6 +31,7 @@ from coebench.contract import (
     Support,
     Unsupported,
     Watch,
+    is_service_name,
 )
 
 HOST = "127.0.0.1"
@@ -78,6 +79,8 @@ class ToyDriver:
     # services
 
     def deploy(self, spec: ServiceSpec) -> None:
+        if not is_service_name(spec.name):
+            raise BadInput(f"'{spec.name}' can't be a service's name")
         self._ask(
             "POST",
             "/services",
@@ -95,20 +98,20 @@ class ToyDriver:
         )
 
     def scale(self, service: str, instances: int) -> None:
-        self._ask("PUT", f"/services/{service}", {"instances": instances})
+        self._ask("PUT", _path(service), {"instances": instances})
 
     def update(self, spec: ServiceSpec, strategy: Strategy) -> None:
         raise Unsupported("updating a service", MISSING[Capability.UPDATE])
 
     def remove(self, service: str) -> None:
         with contextlib.suppress(MissingService):
-            self._ask("DELETE", f"/services/{service}")
+            self._ask("DELETE", _path(service))
 
     def services(self) -> tuple[str, ...]:
         return tuple(self._ask("GET", "/services"))
 
     def progress(self, service: str) -> Progress:
-        s = self._ask("GET", f"/services/{service}")
+        s = self._ask("GET", _path(service))
         waiting = "; ".join(s["waiting"])
         done = s["running"] == s["wanted"] == s["listed"]
         return Progress(done=done, wanted=s["wanted"], ready=s["running"], said=waiting, blocked=waiting)
@@ -116,18 +119,20 @@ class ToyDriver:
     def reach(self, service: str, routing: Routing) -> Reach:
         if routing is not Routing.ENDPOINTS:
             raise Unsupported(f"routing {routing.value}", MISSING[Capability(routing.value)])
-        self._ask("GET", f"/services/{service}")
+        self._ask("GET", _path(service))
         targets = tuple((i.address, i.port) for i in self.instances(service) if i.live and i.address and i.port)
         return Reach(routing=routing, targets=targets, how="ports on loopback, spread by the client")
 
     # instances
 
     def instances(self, service: str) -> tuple[Instance, ...]:
-        return tuple(_instance(i) for i in self._ask("GET", f"/services/{service}/instances"))
+        if not is_service_name(service):
+            return ()
+        return tuple(_instance(i) for i in self._ask("GET", f"{_path(service)}/instances"))
 
     def watch(self, service: str) -> Watch:
         connection = http.client.HTTPConnection(self._address, self._port, timeout=TIMEOUT)
-        stream, sock = self._open(connection, f"/services/{service}/events")
+        stream, sock = self._open(connection, f"{_path(service)}/events")
 
         def follow(watch: FollowingWatch) -> None:
             for line in stream:
@@ -200,6 +205,13 @@ class ToyDriver:
             return iter(connection.getresponse()), sock
         except (OSError, http.client.HTTPException) as e:
             raise EngineError(f"GET {path}", f"{type(e).__name__}: {e}") from e
+
+
+def _path(service: str) -> str:
+    """Only what can be a service's name is ever put into a request: an empty one would be another request."""
+    if not is_service_name(service):
+        raise MissingService(f"asking for '{service}'", "that can't be a service's name")
+    return f"/services/{service}"
 
 
 def _instance(i: Mapping[str, Any]) -> Instance:

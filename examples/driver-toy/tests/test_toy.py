@@ -181,6 +181,12 @@ def test_errors_are_the_contracts(driver: ToyDriver) -> None:
     driver.deploy(WEB)
     with pytest.raises(Conflict, match="there is a service web"):
         driver.deploy(WEB)
+    for name in ("", "../web", "a/b", "Web", "x" * 41):
+        assert driver.instances(name) == ()
+        driver.remove(name)
+        with pytest.raises(BadInput):
+            driver.deploy(msgspec.structs.replace(WEB, name=name))
+    assert driver.services() == ("web",)
     with pytest.raises(EngineError, match="no command"):
         driver.deploy(msgspec.structs.replace(WEB, name="other", command=("rm", "-r", "/tmp/x")))
     with pytest.raises(Unsupported, match="no rolling update"):
