@@ -8,8 +8,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ..hooks import Outcome, TrialInfo, hookimpl
+
 if TYPE_CHECKING:
     from ..runner.plan import Plan
+    from ..runner.run import Run
 
 Subjects = Annotated[
     list[str] | None,
@@ -58,7 +61,9 @@ def compare(
         subjects, plan, profile, trials, scenarios, seed, nodes, host_cpu, host_memory, timeouts, setting, provisioner
     )
     progress = Progress()
-    run = Run(effective, runs, sys.argv, [progress], lambda text: print(text, file=sys.stderr, flush=True))
+    first = _FirstBlock()
+    run = Run(effective, runs, sys.argv, [progress, first], lambda text: print(text, file=sys.stderr, flush=True))
+    first.run = run
     try:
         result = run.execute()
     except Interrupted:
@@ -71,6 +76,23 @@ def compare(
     _render(result, "json" if json else "terminal")
     print(f"run folder: {run.folder}", file=sys.stderr)
     raise typer.Exit(0 if result.measured else 1)
+
+
+class _FirstBlock:
+    """Shows the table of the first block while the others run: figures without verdicts, minutes before the end."""
+
+    run: Run
+
+    @hookimpl
+    def trial_ended(self, trial: TrialInfo, outcome: Outcome) -> None:
+        plan = self.run.plan
+        per_block = len(plan.subjects) * len(plan.scenarios)
+        if plan.blocks > 1 and trial.position == per_block:
+            from ..report.terminal import TerminalReporter
+            from ..results import derive
+
+            print(f"\nafter block 1 of {plan.blocks}:", file=sys.stderr)
+            TerminalReporter(brief=True).render(derive.derive(self.run.folder, self.run.scenarios), sys.stderr)
 
 
 def plan(

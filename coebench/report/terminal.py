@@ -28,12 +28,13 @@ class TerminalReporter:
 
     `width`: columns, by default the terminal's, 80 where there is none. Colour only where `out` is a terminal that has it
     (and NO_COLOR isn't set), plain ASCII where it can't show more. `folder`: where the run folder lies, to be named.
+    `brief`: the tables alone, for a look at a run that goes on.
     """
 
     name: ClassVar[str] = "terminal"
 
-    def __init__(self, width: int | None = None, folder: str = "") -> None:
-        self.width, self.folder = width, folder
+    def __init__(self, width: int | None = None, folder: str = "", brief: bool = False) -> None:
+        self.width, self.folder, self.brief = width, folder, brief
 
     def render(self, result: Result, out: TextIO) -> None:
         # Rich must neither interpret nor decorate anything that a run recorded: all of it is Text.
@@ -48,7 +49,13 @@ class TerminalReporter:
     def print(self, result: Result, console: Console) -> None:
         """As `render`, to a console."""
         setter = _Setter(ascii=console.options.ascii_only, width=console.width)
-        for part in setter.document(table(result, self.folder), empty=not result.metrics):
+        shown = table(result, self.folder)
+        if self.brief:
+            for section in shown.sections:
+                for part in setter.section(section, shown.columns):
+                    console.print(part)
+            return
+        for part in setter.document(shown, empty=not result.metrics):
             console.print(part)
 
 
