@@ -57,7 +57,7 @@ class Bench:
         self.driver: Driver = connect(access)
         self._generator = generator
         self._deployed: list[str] = []
-        self._stories: dict[Any, Any] = {}
+        self._stories: dict[Any, Story] = {}
         self._eyes: Eyes | None = None
         self._count = 0
         self._diaries: list[Diary] = []
@@ -166,17 +166,25 @@ class Bench:
 
     # what several behaviours look at
 
+    def begin(self, *stories: Callable[[Bench], object]) -> None:
+        """Begin to tell stories, all at the same time: most of each is waiting. `story` then waits for its end."""
+        for tell in stories:
+            if tell not in self._stories:
+                told = self._stories[tell] = Story(tell)
+                told.thread = threading.Thread(target=told.run, args=(self,), name=tell.__name__, daemon=True)
+                told.thread.start()
+
     def story(self, tell: Callable[[Bench], T]) -> T:
-        """What `tell` returns or raises; told once, since deploying takes long."""
+        """What `tell` returns; told once, since deploying takes long. Raises Failed, also if it raised a CoebenchError."""
         if tell not in self._stories:
-            try:
-                self._stories[tell] = (tell(self), None)
-            except (Failed, CoebenchError) as e:
-                self._stories[tell] = (None, e)
-        value, error = self._stories[tell]
-        if error is not None:
-            raise Failed(f"{tell.__name__.strip('_').replace('_', ' ')}: {error}") from error
-        return value  # type: ignore[no-any-return]
+            self._stories[tell] = Story(tell)
+            self._stories[tell].run(self)
+        told: Story = self._stories[tell]
+        if told.thread:
+            told.thread.join()
+        if told.error is not None:
+            raise Failed(f"{tell.__name__.strip('_').replace('_', ' ')}: {told.error}") from told.error
+        return told.value  # type: ignore[no-any-return]
 
     # capabilities
 
@@ -189,6 +197,9 @@ class Bench:
     def close(self) -> list[str]:
         """Remove all that was deployed, wait until it is gone, let go. Returns what would not go, one line each."""
         left = []
+        for told in self._stories.values():
+            if told.thread:
+                told.thread.join()
         for diary in self._diaries:
             diary.close()
         for service in dict.fromkeys(self._deployed):
@@ -222,6 +233,22 @@ class Bench:
 
 def _open_eyes(bench: Bench) -> Eyes:
     return bench.open_eyes()
+
+
+class Story:
+    """What was told once, or why it could not be."""
+
+    def __init__(self, tell: Callable[[Bench], object]) -> None:
+        self._tell = tell
+        self.value: Any = None
+        self.error: Exception | None = None
+        self.thread: threading.Thread | None = None
+
+    def run(self, bench: Bench) -> None:
+        try:
+            self.value = self._tell(bench)
+        except Exception as e:  # told to every behaviour that asks
+            self.error = e
 
 
 class Diary:

@@ -6,10 +6,10 @@ import contextlib
 
 import msgspec
 
-from ..contract import Capability, CoebenchError, Conflict, Health, InstanceState, Routing, now
+from ..contract import Capability, CoebenchError, Conflict, Health, InstanceState, Routing
 from .bench import START, Bench
 from .registry import Failed, behaviour, expect
-from .stories import ARGUMENTS, CHURN, FLAPPING, ODD, STEADY, churn, full, steady, talk
+from .stories import ARGUMENTS, CHURN, FLAPPING, ODD, STEADY, churn, full, steady, stubborn, talk, twice
 
 BAD_NAMES = ("", "/", ".", "..", "a/b", "UPPER", "under_score", "two words", "-begins", "ends-", "ü", "a.b", "*", "x" * 41)
 
@@ -68,29 +68,14 @@ def services_lists_ours(bench: Bench) -> None:
 @behaviour()
 def removal_is_idempotent(bench: Bench) -> None:
     """Clean-up runs after failures that left anything, or nothing: asking once more must never be an error."""
-    spec = bench.spec("twice")
-    bench.driver.remove(spec.name)
-    bench.deploy(spec)
-    bench.wait_ready(spec.name, 1)
-    bench.driver.remove(spec.name)
-    bench.driver.remove(spec.name)
-    bench.wait_gone(spec.name)
-    bench.driver.remove(spec.name)
+    bench.begin(twice, stubborn, churn)  # what takes longest, at the same time
+    bench.story(twice)
 
 
 @behaviour()
 def removal_is_seen_to_its_end(bench: Bench) -> None:
     """A bay is at its baseline only when the instances are gone, not when the engine has forgotten the service."""
-    story = bench.story(churn)
-    spec = bench.spec("seen", 1, grace=3.0, command=("/bin/sh", "-c", "trap '' TERM; while :; do sleep 0.2; done"))
-    bench.deploy(spec)
-    (instance,) = bench.wait_ready(spec.name, 1)
-    with bench.diary(spec.name) as diary:
-        diary.wait(lambda c: instance.id in c, "the instance")
-        asked = now()
-        bench.driver.remove(spec.name)
-        diary.wait(lambda c: all(i.state is InstanceState.ENDED for i in c.values()), "the instance's end")
-        took = now() - asked
+    story, took = bench.story(churn), bench.story(stubborn).took
     expect(took > 2.0, f"an instance that ignores SIGTERM was no longer listed after {took:.2f} s of its 3 s of grace")
     expect(took < 20.0, f"an instance that ignores SIGTERM was listed for {took:.1f} s, with 3 s of grace")
     expect(not [i for i in story.removed if i.live], "instances of a removed service are still told as live")

@@ -115,6 +115,39 @@ def churn(bench: Bench) -> Churn:
     return Churn(spec, stages, flapped, faults, told, listed, most, removed, again, before)
 
 
+class Stubborn(msgspec.Struct, frozen=True):
+    """An instance that ignores SIGTERM, with three seconds of grace."""
+
+    took: float  # seconds from asking for its removal until it was told as ended
+
+
+def stubborn(bench: Bench) -> Stubborn:
+    """It answers before it is removed, so that it surely ignores by then."""
+    script = f"trap '' TERM; {START} & while :; do sleep 0.2; done"
+    spec = bench.spec("stubborn", 1, grace=3.0, command=("/bin/sh", "-c", script))
+    bench.deploy(spec)
+    (instance,) = bench.wait_ready(spec.name, 1)
+    bench.until(lambda: bench.eyes.fetch(instance.address or "", instance.port or 0).status == 200, "it to run")
+    with bench.diary(spec.name) as diary:
+        diary.wait(lambda c: instance.id in c, "the instance")
+        asked = now()
+        bench.driver.remove(spec.name)
+        diary.wait(lambda c: all(i.state is InstanceState.ENDED for i in c.values()), "the instance's end")
+        return Stubborn(now() - asked)
+
+
+def twice(bench: Bench) -> None:
+    """A service removed before it is there, while it is, while it goes, and when it is gone."""
+    spec = bench.spec("twice")
+    bench.driver.remove(spec.name)
+    bench.deploy(spec)
+    bench.wait_ready(spec.name, 1)
+    bench.driver.remove(spec.name)
+    bench.driver.remove(spec.name)
+    bench.wait_gone(spec.name)
+    bench.driver.remove(spec.name)
+
+
 class Update(msgspec.Struct, frozen=True):
     """Three instances, updated to the second version while they are asked, then to an image that does not exist."""
 

@@ -39,7 +39,7 @@ def artefact(workload: Workload, host_tree: Artefact, build_tree: Artefact) -> A
             name = f"{workload.image}:{version}"
             (out / f"{name}.tar").write_bytes(archive(layer, name, workload.config(version)))
 
-    return Artefact(f"image-{workload.image}", key(workload.recipe(), *workload.versions, host_tree.key, "1"), build)
+    return Artefact(f"image-{workload.image}", key(workload.recipe(), *workload.versions, host_tree.key, "2"), build)
 
 
 def layer_of(root: Path) -> bytes:
@@ -64,13 +64,15 @@ def layer_of(root: Path) -> bytes:
 def archive(layer: bytes, name: str, config: Mapping[str, object]) -> bytes:
     """A docker-archive with one image of one layer."""
     repository, tag = name.rsplit(":", 1)
-    layer_id = hashlib.sha256(layer).hexdigest()
+    diff_id = hashlib.sha256(layer).hexdigest()
+    # Mesos keeps layers, and with them the configuration in ID/json, by this name: two tags of one layer need two
+    layer_id = hashlib.sha256(layer + json.dumps(config, sort_keys=True).encode()).hexdigest()
     image = {
         "architecture": "amd64",
         "os": "linux",
         "created": EPOCH,
         "config": config,
-        "rootfs": {"type": "layers", "diff_ids": ["sha256:" + layer_id]},
+        "rootfs": {"type": "layers", "diff_ids": ["sha256:" + diff_id]},
         "history": [{"created": EPOCH, "created_by": "coebench"}],
     }
     image_json = json.dumps(image, sort_keys=True).encode()

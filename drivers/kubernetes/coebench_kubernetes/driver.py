@@ -65,7 +65,7 @@ class KubernetesDriver:
             content = yaml.safe_load(access.kubeconfig)
             config.load_kube_config_from_dict(content, client_configuration=configuration)
         except (config.ConfigException, yaml.YAMLError, KeyError, TypeError) as e:
-            raise BadInput(f"the kubeconfig can't be used: {e}") from e
+            raise BadInput(f"the kubeconfig can't be used: {' '.join(str(e).split())}") from e
         configuration.connection_pool_maxsize = 32
         configuration.retries = False  # a retry would be hidden in a latency
         driver = cls(client.ApiClient(configuration), access.options.get("network", "the cluster's own CNI"))
