@@ -167,5 +167,5 @@ def _erase(name: str) -> None:
         for process in processes:
             with contextlib.suppress(psutil.Error):
                 process.kill()
-        psutil.wait_procs(processes, timeout=5)
+        psutil.wait_procs(processes, timeout=0.05)  # orphans stay zombies until the machine's pid 1 has time for them
     shutil.rmtree(folder, ignore_errors=True)
