@@ -10,7 +10,7 @@ import threading
 import time
 import traceback
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +61,7 @@ class Run:
         self._say = say
         self._listeners = listeners
         self._lock = threading.Lock()
+        self._telling = self._interrupted = False
         self._hooks: pluggy.PluginManager = manager()
         self._cpu: dict[str, list[float]] = defaultdict(lambda: [0.0, 0.0])
         self.scenarios: dict[str, Scenario] = {n: plugins.load("scenarios", n, "scenario")() for n in plan.scenarios}
@@ -91,7 +92,7 @@ class Run:
         begun, cpu = time.monotonic(), _cpu()
         interrupted = False
         try:
-            with _signals():
+            with self._signals():
                 for block, subject in order:
                     self._bay(block, subject)
         except Interrupted:
@@ -172,10 +173,10 @@ class Run:
     def _trial(self, info: TrialInfo, bay: Bay, driver: Any, prober: BayProber) -> Outcome:
         scenario = self.scenarios[info.scenario]
         observe = self._observe(info.id)
-        self._call("trial_started", trial=info)
         begun, cpu = time.monotonic(), _cpu()
         status, reason, evidence = "ok", "", ""
         try:
+            self._call("trial_started", trial=info)
             lacking = _lacking(scenario, driver)
             if lacking:
                 status, reason = "skipped", lacking
@@ -242,7 +243,21 @@ class Run:
         return observe
 
     def _call(self, hook: str, **kw: Any) -> None:
-        """Tell all listeners, each by itself: one that raises is left out from then on. The recorder alone may end a run."""
+        """Tell all listeners, each by itself: one that raises is left out from then on. The recorder alone may end a run.
+
+        A signal that comes meanwhile counts when all are told: no fact reaches one listener and not the next.
+        """
+        main = threading.current_thread() is threading.main_thread()
+        self._telling = main
+        try:
+            self._tell(hook, kw)
+        finally:
+            self._telling = False
+        if main and self._interrupted:
+            self._interrupted = False
+            raise Interrupted
+
+    def _tell(self, hook: str, kw: Mapping[str, Any]) -> None:
         with self._lock:
             for plugin in list(self._hooks.get_plugins()):
                 others = [p for p in self._hooks.get_plugins() if p is not plugin]
@@ -254,6 +269,26 @@ class Run:
                         raise
                     self._hooks.unregister(plugin)
                     self._say(f"{type(plugin).__name__} failed in {hook} and is left out from now on: {type(e).__name__}: {e}")
+
+    @contextlib.contextmanager
+    def _signals(self) -> Iterator[None]:
+        """SIGINT and SIGTERM raise Interrupted in the main thread, but not while listeners are being told of a fact."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+
+        def came(number: int, frame: object) -> None:
+            if self._telling:
+                self._interrupted = True
+            else:
+                raise Interrupted
+
+        old = {s: signal.signal(s, came) for s in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for s, handler in old.items():
+                signal.signal(s, handler)
 
     def _trials(self, order: tuple[tuple[int, Subject], ...]) -> list[TrialInfo]:
         total = len(order) * len(self.plan.scenarios)
@@ -309,24 +344,6 @@ def _slug(name: str) -> str:
 def _cpu() -> float:
     used = resource.getrusage(resource.RUSAGE_SELF)
     return used.ru_utime + used.ru_stime
-
-
-@contextlib.contextmanager
-def _signals() -> Iterator[None]:
-    """SIGINT and SIGTERM raise Interrupted in the main thread."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def raise_it(number: int, frame: object) -> None:
-        raise Interrupted
-
-    old = {s: signal.signal(s, raise_it) for s in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for s, handler in old.items():
-            signal.signal(s, handler)
 
 
 @contextlib.contextmanager

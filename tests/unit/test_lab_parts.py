@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import multiprocessing
@@ -52,13 +53,25 @@ def test_an_archive_has_what_each_of_its_readers_wants(tmp_path: Path) -> None:
     assert f"{layer}/json" in read  # the Mesos containerizer reads nothing else
     assert json.loads(read[f"{layer}/json"])["config"]["Env"] == ["X=1"]
     config = json.loads(read[manifest["Config"]])
-    assert config["rootfs"]["diff_ids"] == ["sha256:" + layer]
+    data_of_layer = read[manifest["Layers"][0]]
+    assert config["rootfs"]["diff_ids"] == ["sha256:" + hashlib.sha256(data_of_layer).hexdigest()]
+    assert manifest["Layers"] == [f"{layer}/layer.tar"]
     with tarfile.open(fileobj=io.BytesIO(read[manifest["Layers"][0]])) as inner:
         members = {m.name: m for m in inner.getmembers()}
     assert list(members) == ["a", "b", "b/two", "c"]
     assert all((m.uid, m.gid, m.mtime) == (0, 0, 0) for m in members.values())
     assert members["c"].linkname == "a"
     assert members["a"].mode & 0o111
+
+
+def test_two_tags_of_one_layer_are_two_layers_by_name(tmp_path: Path) -> None:
+    """Mesos keeps a layer with its configuration by this name: the second tag would be run with the first one's."""
+    layer = images.layer_of(tree(tmp_path / "x"))
+    names = []
+    for tag in ("v1", "v2"):
+        with tarfile.open(fileobj=io.BytesIO(images.archive(layer, f"thing:{tag}", {"Env": [f"V={tag}"]}))) as t:
+            names.append(json.loads(t.extractfile("manifest.json").read())[0]["Layers"])  # type: ignore[union-attr]
+    assert names[0] != names[1]
 
 
 def test_links_in_a_tree_are_followed_inside_it(tmp_path: Path) -> None:
