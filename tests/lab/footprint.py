@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import NamedTuple
 
-from coebench.lab import cgroups
+from coebench.lab import cgroups, paths
 
 SYSCTLS = ("vm/overcommit_memory", "vm/panic_on_oom", "kernel/panic", "kernel/panic_on_oops", "net/ipv4/ip_forward")
 
@@ -30,15 +30,15 @@ class Footprint(NamedTuple):
             try:
                 for ns in (proc / "ns").iterdir():
                     namespaces.add(os.readlink(ns))
-                # only what lives in one of the lab's cgroups, or was started from the lab's scripts, can be the lab's
-                if "/coebench" in (proc / "cgroup").read_text() or "coebench/lab/guest" in (proc / "cmdline").read_text():
+                # what lives in one of this lab's cgroups is the lab's; another lab may be at work beside it
+                if f"/{paths.tag()}/" in (proc / "cgroup").read_text():
                     processes.add(proc.name)
             except OSError:
                 continue
         return cls(
             namespaces=frozenset(namespaces),
             mounts=frozenset(Path("/proc/self/mountinfo").read_text().splitlines()),
-            cgroups=frozenset(str(f) for top in cgroups.hierarchies() for f in top.glob("coebench*/**/")),
+            cgroups=frozenset(str(f) for top in cgroups.hierarchies() for f in top.glob(f"{paths.tag()}/**/")),
             links=frozenset(line.split(":")[0].strip() for line in Path("/proc/net/dev").read_text().splitlines()[2:]),
             sysctls=frozenset(f"{s}={(Path('/proc/sys') / s).read_text().strip()}" for s in SYSCTLS),
             processes=frozenset(processes),
