@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
-from coebench.contract import BadInput
+from coebench.contract import BadInput, Bay
 
 
 def _lab_is_wanted() -> bool:
@@ -29,3 +31,39 @@ def lab_installed() -> None:
     if not _lab_is_wanted() and not all(install.installed(coe) for coe in ENGINES):
         pytest.skip("the lab isn't installed: coebench lab install, or set COEBENCH_TEST_LAB=1")
     install.install(list(ENGINES), print)
+
+
+class NoJournal:
+    """A journal for bays that a fixture takes down."""
+
+    def creating(self, resource: object) -> None: ...
+    def gone(self, resource: object) -> None: ...
+
+
+def _unobserved(name: str, **data: object) -> None: ...
+
+
+@pytest.fixture(scope="module", params=("k8s", "swarm", "mesos"))
+def coe(request: pytest.FixtureRequest) -> str:
+    """Each COE in turn: pytest runs all of a module's tests that use it, or `bay`, with one before the next."""
+    return str(request.param)
+
+
+@pytest.fixture(scope="module")
+def bay(lab_installed: object, coe: str) -> Iterator[tuple[Any, Bay]]:
+    """The COE's lab bay (its provisioner, the bay), up once a module; the main thread is in its network meanwhile. One bay at
+    a time: the lab is locked, so that a run at the same time fails with who holds it."""
+    from coebench.contract import BaySpec
+    from coebench.lab import lock
+    from coebench.provision.lab import LabProvisioner
+
+    name = f"tests-{coe}"
+    with lock.take(f"tests of {coe}"):
+        provisioner = LabProvisioner()
+        provisioner.delete(name, NoJournal(), _unobserved)  # of a session that was killed
+        try:
+            made = provisioner.create(name, BaySpec(coe=coe), NoJournal(), _unobserved)
+            with provisioner.network(made):
+                yield provisioner, made
+        finally:
+            provisioner.delete(name, NoJournal(), _unobserved)

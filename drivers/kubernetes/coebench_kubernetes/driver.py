@@ -142,15 +142,17 @@ class KubernetesDriver:
         if not is_service_name(service):
             return
         options = {"propagationPolicy": "Background"}
-        for what, delete in (
-            ("service", self._core.delete_namespaced_service),
-            ("deployment", self._apps.delete_namespaced_deployment),
+        for what, read, delete in (
+            ("deployment", self._apps.read_namespaced_deployment, self._apps.delete_namespaced_deployment),
+            ("service", self._core.read_namespaced_service, self._core.delete_namespaced_service),
         ):
             with contextlib.suppress(MissingService):
-                self._call(
-                    f"removing {what} {service}",
-                    lambda delete=delete: delete(service, NAMESPACE, body=options, _preload_content=False),  # type: ignore[misc]
-                )
+                found = self._json(f"asking for {what} {service}", read, service, NAMESPACE)
+                if specs.OURS.items() <= (found["metadata"].get("labels") or {}).items():  # else it is somebody else's
+                    self._call(
+                        f"removing {what} {service}",
+                        lambda delete=delete: delete(service, NAMESPACE, body=options, _preload_content=False),  # type: ignore[misc]
+                    )
 
     def services(self) -> tuple[str, ...]:
         listed = self._json("listing deployments", self._apps.list_namespaced_deployment, NAMESPACE, label_selector=specs.SELECT)
