@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from importlib.metadata import EntryPoint
+from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
 import msgspec
@@ -35,7 +35,7 @@ def load(group: str, name: str, what: str) -> Any:
     if name not in found:
         raise BadInput(f"unknown {what} '{name}'; known: {', '.join(sorted(found)) or 'none'}")
     if len(found[name]) > 1:
-        both = " and ".join(f"{e.value} ({_package(e)})" for e in found[name])
+        both = " and ".join(f"{e.value} ({_package(e)})" for e in _told(group)[name])
         raise BadInput(f"two {what}s are named '{name}': {both}; uninstall one of the packages")
     try:
         plugin = DriverManager(f"coebench.{group}", name, on_load_failure_callback=_reraise).driver
@@ -47,7 +47,7 @@ def load(group: str, name: str, what: str) -> Any:
 def survey(group: str) -> tuple[Found, ...]:
     """All of a group, the broken ones with their reason. Imports every one of them."""
     found = []
-    for name, points in sorted(_entry_points(group).items()):
+    for name, points in sorted(_told(group).items()):
         for e in points:
             broken, title = "", ""
             if len(points) > 1:
@@ -79,6 +79,15 @@ def _entry_points(group: str) -> Mapping[str, list[EntryPoint]]:
 def _points(group: str) -> list[EntryPoint]:
     """stevedore's own cached look-up: reading all metadata anew would cost every start some 50 ms."""
     return list(_cache.get_group_all(f"coebench.{group}"))
+
+
+def _told(group: str) -> Mapping[str, list[EntryPoint]]:
+    """As `_entry_points`, with the distributions that the cached look-up has lost; slower."""
+    found: dict[str, list[EntryPoint]] = {}
+    for e in entry_points(group=f"coebench.{group}"):
+        if e.value not in [o.value for o in found.setdefault(e.name, [])]:
+            found[e.name].append(e)
+    return found
 
 
 def _package(e: EntryPoint) -> str:

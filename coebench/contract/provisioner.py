@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import ClassVar, Protocol
@@ -19,10 +20,13 @@ class Provisioner(Protocol):
     def check(self, spec: BaySpec) -> None:
         """Raise BadInput if such a bay cannot be had here, saying what is missing. Creates nothing."""
 
+    def prepare(self, coes: tuple[str, ...], say: Callable[[str], None]) -> None:
+        """Whatever is needed once before the first bay of a run; `say` takes lines of progress. Raises BadInput."""
+
     def create(self, name: str, spec: BaySpec, journal: Journal, observe: Observe) -> Bay:
         """Make a bay and return when its engine's API answers and all its nodes are ready. Raises BayFailed.
 
-        On failure nothing of the bay is left, except its logs if `save_logs` was told where.
+        On failure what there is of it stays, so that its logs can be saved: the caller deletes it by its name.
         """
 
     def describe(self, bay: Bay) -> Bay:
@@ -46,11 +50,11 @@ class Provisioner(Protocol):
     def heal_node(self, bay: Bay, node: str, observe: Observe) -> None:
         """Undo `fail_node`: reconnect a node that was cut off, start a crashed one again."""
 
-    def save_logs(self, bay: Bay, folder: Path) -> None:
-        """Copy the engines' logs. Works on a bay that failed."""
+    def save_logs(self, bay: Bay | str, folder: Path) -> None:
+        """Copy the engines' logs. Takes a name too, for a bay that failed in the making."""
 
-    def delete(self, bay: Bay, journal: Journal, observe: Observe) -> None:
-        """Take the bay away. No error if it is gone already."""
+    def delete(self, bay: Bay | str, journal: Journal, observe: Observe) -> None:
+        """Take the bay away, by name where it failed in the making. No error if it is gone already."""
 
     def leftovers(self) -> tuple[str, ...]:
         """What earlier runs left, one line each, found without the journal's help."""

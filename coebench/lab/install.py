@@ -15,6 +15,7 @@ from ..contract import BadInput, Workload
 from . import cgroups, images, paths, trees
 from .cache import Artefact, Say, key
 from .engines import engine
+from .engines.kubernetes import PROGRAMS
 
 KUBERNETES = "1.20.5+really1.20.2-1.1+deb12u1"
 RECIPES = Path(__file__).parent / "recipes"
@@ -39,7 +40,7 @@ def kubernetes() -> Artefact:
         trees.in_tree(tree, work, ["bash", "/build/kubernetes.sh"], work / "build.log", told)
         (out / "usr/local/bin").mkdir(parents=True)
         (out / "usr/local/lib/coebench").mkdir(parents=True)
-        for name in ("kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubelet", "kube-proxy"):
+        for name in PROGRAMS:
             shutil.move(work / "bin" / name, out / "usr/local/bin" / name)
         shutil.move(work / "bin/pause", out / "usr/local/lib/coebench/pause")
 
@@ -134,17 +135,14 @@ def layers(coe: str, say: Say, options: Mapping[str, str] | None = None) -> tupl
 
 
 def _own_kubernetes(folder: Path) -> Path:
-    """A layer of a user's programs, copied into the cache so that it can't change under a bay. Raises BadInput."""
-    names = ("kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubelet", "kube-proxy")
-    if missing := [n for n in names if not os.access(folder / n, os.X_OK)]:
-        raise BadInput(f"--kubernetes-bin {folder}: lacks {', '.join(missing)}")
+    """A layer of a user's programs, copied into the cache so that it can't change under a bay."""
 
     def build(work: Path, out: Path, say: Say) -> None:
         (out / "usr/local/bin").mkdir(parents=True)
-        for name in names:
+        for name in PROGRAMS:
             shutil.copy(folder / name, out / "usr/local/bin" / name)
 
-    return Artefact("kubernetes-own", key(*(digest(folder / n) for n in names)), build).ensure(lambda _: None)
+    return Artefact("kubernetes-own", key(*(digest(folder / n) for n in PROGRAMS)), build).ensure(lambda _: None)
 
 
 def install(coes: Iterable[str], say: Say) -> float:
@@ -168,13 +166,13 @@ def installed(coe: str) -> bool:
 def check_machine() -> None:
     """Raise BadInput, in one line, if the lab can't be on this machine."""
     if os.geteuid() != 0:
-        raise BadInput("the lab makes namespaces, mounts and cgroups: run it as root (sudo), or use --provisioner existing")
+        raise BadInput("the lab makes namespaces, mounts and cgroups: run it as root (sudo)")
     release = dict(line.split("=", 1) for line in _os_release() if "=" in line)
     ident, version = release.get("ID", "?").strip('"'), release.get("VERSION_ID", "?").strip('"')
     if (ident, version) != ("debian", "12") or platform.machine() != "x86_64":
         raise BadInput(
             f"the lab is built from Debian 12's packages for x86-64; this is {ident} {version} on {platform.machine()}: "
-            "use a Debian 12 machine, or --provisioner existing with clusters of your own"
+            "a Debian 12 machine or virtual machine does"
         )
     for tool in ("apt-get", "dpkg-deb", "perl", "unshare", "nsenter", "bash"):
         if not shutil.which(tool):

@@ -76,16 +76,17 @@ class Run:
         for subject in plan.subjects:
             self.provisioner.check(plan.spec(subject))
         if left := self.provisioner.leftovers():
-            raise BadInput(f"up, or left by an earlier run: {', '.join(left[:3])}; coebench clean takes all of it away")
-        prepare = getattr(self.provisioner, "prepare", None)
-        if prepare:
-            prepare(tuple(dict.fromkeys(s.coe for s in plan.subjects)), self._say)
+            where = "" if plan.provisioner == "lab" else f" --provisioner {plan.provisioner}"
+            raise BadInput(f"up, or left by an earlier run: {', '.join(left[:3])}; coebench clean{where} takes all of it away")
+        self.provisioner.prepare(tuple(dict.fromkeys(s.coe for s in plan.subjects)), self._say)
         self.folder = folders.create(self._base, self.id)
         self._journal = FileJournal(self.folder / "journal.jsonl")
         recorder = folders.Recorder(self.folder)
         self._hooks.register(recorder)
         for listener in self._listeners:
             self._hooks.register(listener)
+        for name in plugins.names("hooks"):
+            self._hooks.register(plugins.load("hooks", name, "hook")())
         order = plan.order()
         self._infos = self._trials(order)
         self._call("run_started", run=self.id, folder=str(self.folder), manifest=self._manifest())
@@ -222,13 +223,13 @@ class Run:
 
     def _logs(self, bay: Bay | str, name: str) -> None:
         with contextlib.suppress(CoebenchError, OSError):
-            self.provisioner.save_logs(bay, self.folder / folders.LOGS / name)  # type: ignore[arg-type]
+            self.provisioner.save_logs(bay, self.folder / folders.LOGS / name)
 
     def _delete(self, bay: Bay | None, name: str, observe: Observe) -> None:
         observe("bay.deleting")
         try:
             with _patient():
-                self.provisioner.delete(bay or name, self._journal, observe)  # type: ignore[arg-type]
+                self.provisioner.delete(bay or name, self._journal, observe)
         except (CoebenchError, OSError) as e:
             # The results stand; what is left is said, and `clean` finds it.
             observe("warning", text=f"clean-up of bay {name} failed: {e}; run coebench clean")

@@ -92,7 +92,10 @@ def test_bad_input_is_one_clear_line(subjects: tuple[str, ...], given: dict, sai
     ("content", "said"),
     [
         ({"bays": {}}, "unknown field `bays`"),
-        ({"settings": {"deploy": {"count": 3}}}, "deploy has no setting 'count' (it has: instances, timeout, health, image, cpu, memory_mib)"),
+        (
+            {"settings": {"deploy": {"count": 3}}},
+            "deploy has no setting 'count' (it has: instances, timeout, health, image, cpu, memory_mib)",
+        ),
         ({"settings": {"deploy": {"instances": 3}}}, "'instances' is a list of numbers"),
         ({"settings": {"serve": {"rate": "fast"}}}, "serve: 'rate' is a number"),
         ({"settings": {"serve": {"connections": 2}}}, "at least one each"),

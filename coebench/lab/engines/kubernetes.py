@@ -6,17 +6,20 @@ from __future__ import annotations
 import base64
 import http.client
 import json
+import os
 import ssl
 import tempfile
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, ClassVar
 
-from ...contract import Access, Role
+from ...contract import Access, BadInput, BaySpec, Role
 from .. import pki, plan
 from ..host import Host
 from .base import Engine
 
 API_PORT = 6443
+PROGRAMS = ("kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubelet", "kube-proxy")
 CLIENTS = {  # common name → organisation, of all that talk to the API server
     "admin": ("coebench-admin", "system:masters"),
     "kcm": ("system:kube-controller-manager", ""),
@@ -48,6 +51,17 @@ class Kubernetes(Engine):
     version = "1.20.2"
     layers = ("kubernetes",)
     options: ClassVar[Mapping[str, str]] = {"kubernetes-bin": "a folder with the five programs of another version"}
+
+    @classmethod
+    def check(cls, spec: BaySpec) -> None:
+        super().check(spec)
+        folder = spec.options.get("kubernetes-bin")
+        if folder and (missing := [n for n in PROGRAMS if not os.access(Path(folder) / n, os.X_OK)]):
+            raise BadInput(f"kubernetes-bin={folder}: lacks {', '.join(missing)}")
+
+    def __init__(self, spec: BaySpec, layout: plan.Layout) -> None:
+        super().__init__(spec, layout)
+        self.own = "kubernetes-bin" in spec.options
 
     def prepare(self, secrets: dict[str, str]) -> None:
         if not secrets:
@@ -244,11 +258,13 @@ class Kubernetes(Engine):
         return TIMEOUTS[self.spec.timeouts]
 
     def components(self) -> Mapping[str, str]:
-        return {"kubelet": "1.20.2", "etcd": "3.4 (Debian)", "containerd": "1.6 (Debian)", "runc": "1.1 (Debian)"}
+        return {"etcd": "3.4 (Debian)", "containerd": "1.6 (Debian)", "runc": "1.1 (Debian)"}
 
     def notes(self) -> tuple[str, ...]:
         return (
-            "built from Debian's source package with upstream's tags dockerless and providerless; "
+            "programs from a folder of the user's own"
+            if self.own
+            else "built from Debian's source package with upstream's tags dockerless and providerless; "
             "one check taken out of the kubelet (a regression of 1.20.0-1.20.2 that 1.20.3 reverted)",
             "etcd keeps its data in memory, not on a disk",
             "no cluster DNS; kubelets look at their node's status every second, not every ten",

@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import ClassVar
@@ -70,6 +71,9 @@ class ToyProvisioner:
             raise BadInput(f"toy has no option '{next(iter(spec.options))}'")
         if not coeload():
             raise BadInput("the prober's program is not there: make -C workloads/loadgen, or set COELOAD to its path")
+
+    def prepare(self, coes: tuple[str, ...], say: Callable[[str], None]) -> None:
+        """Nothing has to be built for the toy."""
 
     def create(self, name: str, spec: BaySpec, journal: Journal, observe: Observe) -> Bay:
         journal.creating(Resource(kind="bay", id=name, provisioner=self.name))
