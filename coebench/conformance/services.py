@@ -219,7 +219,7 @@ def native_address_reaches_all(bench: Bench) -> None:
 
 @behaviour(Capability.PROXY)
 def proxy_reaches_all(bench: Bench) -> None:
-    """As with the virtual IP."""
+    """A proxy that leads to one instance alone measures that instance, too."""
     _reaches_all(bench, Routing.PROXY)
 
 

@@ -387,6 +387,6 @@ def _known(service: str) -> str:
 def _lines(answer: requests.Response) -> Iterator[bytes]:
     """Lines as they arrive; asking for them byte by byte, as `iter_lines` would, costs a hundred times the CPU."""
     rest = b""
-    for chunk in answer.raw.stream(65536, decode_content=False):
+    while chunk := answer.raw.read1(65536, decode_content=False):  # what is there, with or without chunks
         *lines, rest = (rest + chunk).split(b"\n")
         yield from lines
