@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from . import compare, doctor, drivers, lab
+from . import compare, doctor, drivers, lab, loadgen
 
 app = typer.Typer(
     name="coebench",
@@ -22,6 +22,7 @@ app.command("doctor")(doctor.doctor)
 app.command("clean")(doctor.clean)
 app.add_typer(drivers.app, name="drivers")
 app.add_typer(lab.app, name="lab")
+app.add_typer(loadgen.app, name="loadgen")
 
 
 def _version(value: bool) -> None:

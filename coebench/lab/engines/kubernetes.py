@@ -22,7 +22,7 @@ API_PORT = 6443
 PROGRAMS = ("kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubelet", "kube-proxy")
 CLIENTS = {  # common name → organisation, of all that talk to the API server
     "admin": ("coebench-admin", "system:masters"),
-    "kcm": ("system:kube-controller-manager", ""),
+    "kcm": ("system:kube-controller-manager", "system:masters"),  # one identity for all controllers, as is the default
     "sched": ("system:kube-scheduler", ""),
     "proxy": ("system:kube-proxy", ""),
 }

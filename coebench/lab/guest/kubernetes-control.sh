@@ -11,14 +11,15 @@ start apiserver kube-apiserver --etcd-servers=http://127.0.0.1:2379 --bind-addre
   --service-cluster-ip-range="$SERVICES" --service-account-key-file=sa.pub --service-account-signing-key-file=sa.key \
   --service-account-issuer=https://kubernetes.default.svc --allow-privileged=true --kubelet-preferred-address-types=InternalIP \
   --default-unreachable-toleration-seconds="$UNREACHABLE" --default-not-ready-toleration-seconds="$NOT_READY"
-# not merely an open port: the others need the roles that the API server makes at its start, or exit
-readyz() { [ "$(curl -s --cacert ca.crt "https://$IP:6443/readyz")" = ok ]; }
-until_true readyz
 common="--leader-elect=false --port=0 --bind-address=127.0.0.1"
 config() { echo "--kubeconfig=$1 --authentication-kubeconfig=$1 --authorization-kubeconfig=$1"; }
+# not merely an open port: the scheduler needs the roles that the API server makes at its start, or exits
+readyz() { [ "$(curl -s --cacert ca.crt "https://$IP:6443/readyz")" = ok ]; }
+until_true readyz
+# The controller manager has one identity for all controllers, its default. With a service account for each it would spend
+# seconds of its allowed 20 requests a second on making them.
 start controller-manager kube-controller-manager $common $(config kcm.kubeconfig) --root-ca-file=ca.crt \
-  --service-account-private-key-file=sa.key --use-service-account-credentials=true \
-  --cluster-signing-cert-file=ca.crt --cluster-signing-key-file=ca.key \
+  --service-account-private-key-file=sa.key --cluster-signing-cert-file=ca.crt --cluster-signing-key-file=ca.key \
   --node-monitor-period="$PERIOD" --node-monitor-grace-period="$GRACE"
 start scheduler kube-scheduler $common $(config sched.kubeconfig)
 wait

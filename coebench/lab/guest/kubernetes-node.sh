@@ -3,8 +3,11 @@ NAME=$1 IP=$2 CONTROL=$3
 cd /etc/kubernetes
 start containerd containerd
 until_true ctr version
-for image in /opt/images/*.tar; do ctr -n k8s.io images import "$image" >> /var/log/images.log 2>&1; done
-fact images
+images() {
+  for image in /opt/images/*.tar; do nice ctr -n k8s.io images import "$image" >> /var/log/images.log 2>&1; done
+  fact images
+}
+images &
 answers() { curl -so /dev/null --cacert ca.crt "https://$CONTROL:6443/livez"; }
 until_true answers   # a kubelet that finds no API server waits longer and longer between its tries
 AWS_EC2_METADATA_DISABLED=true start kubelet kubelet --config kubelet.yaml --kubeconfig kubelet.kubeconfig \
