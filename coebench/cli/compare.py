@@ -62,7 +62,7 @@ def compare(
     )
     progress = Progress()
     first = _FirstBlock()
-    run = Run(effective, runs, sys.argv, [progress, first], lambda text: print(text, file=sys.stderr, flush=True))
+    run = Run(effective, runs, ["coebench", *sys.argv[1:]], [progress, first], lambda text: print(text, file=sys.stderr, flush=True))
     first.run = run
     try:
         result = run.execute()

@@ -15,6 +15,7 @@
 #                       where cgroup v1's freezer is mounted (at /sys/fs/cgroup/freezer; beside cgroup v2 that works too)
 #   MESOS_ISOLATION     the isolators; by default those below, with a limit for each of cgroup v1's cpu, memory and pids
 #                       that is mounted.  Mesos 1.11 does not know cgroup v2: there, nothing is limited
+#   MESOS_CGROUPS_ENABLE_CFS=false   true makes `cpus` a hard limit; as weights, by default, idle CPU may be used
 #   MESOS_CGROUPS_ROOT=mesos   needs another value for each agent of one cgroup namespace
 #   MESOS_DOCKER_REGISTRY=/opt/images   the folder of docker archives, NAME:TAG.tar
 #   MESOS_PORT=5051, MESOS_MASTER_PORT=5050, MESOS_FOLDER=/var/lib/mesos, MESOS_RUNTIME_DIR=/run/mesos,
@@ -55,7 +56,7 @@ if [ "$MESOS_LAUNCHER" = linux ]; then
   if has memory; then isolation=cgroups/mem,$isolation; fi
   if has cpu; then isolation=cgroups/cpu,$isolation; fi
   export MESOS_ISOLATION=${MESOS_ISOLATION:-$isolation}
-  export MESOS_CGROUPS_ENABLE_CFS=true MESOS_CGROUPS_LIMIT_SWAP=false
+  export MESOS_CGROUPS_ENABLE_CFS=${MESOS_CGROUPS_ENABLE_CFS:-false} MESOS_CGROUPS_LIMIT_SWAP=false
 else
   export MESOS_ISOLATION=${MESOS_ISOLATION:-posix/cpu,posix/mem}
 fi

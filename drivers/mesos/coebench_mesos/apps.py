@@ -41,7 +41,7 @@ def service_of(ident: str) -> str:
 def app(spec: ServiceSpec, strategy: Strategy = DEFAULT) -> MarathonApp:
     """An app on the host's network: the port is the scheduler's choice unless the spec wants it published as it is.
 
-    Mesos reserves and limits CPU alike where its isolation has limits: `limit_cpu` changes nothing here.
+    Whether Mesos also limits what it reserves of CPU is a setting of its agents: `limit_cpu` changes nothing here.
     """
     checks = []
     if spec.health:
