@@ -35,7 +35,7 @@ SETTINGS: Mapping[str, Mapping[str, Any]] = {
         "instances": 3,
         "connections": 24,
         "rate": 1000,
-        "seconds": 6,
+        "seconds": 5,
         "warmup": 2,
         "routing": "endpoints",
         "timeout": 60,
