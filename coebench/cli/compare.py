@@ -62,7 +62,8 @@ def compare(
     )
     progress = Progress()
     first = _FirstBlock()
-    run = Run(effective, runs, ["coebench", *sys.argv[1:]], [progress, first], lambda text: print(text, file=sys.stderr, flush=True))
+    command = ["coebench", *sys.argv[1:]]
+    run = Run(effective, runs, command, [progress, first], lambda text: print(text, file=sys.stderr, flush=True))
     first.run = run
     try:
         result = run.execute()
