@@ -90,6 +90,7 @@ def sight(count: int = 50, coe: str = "mesos") -> tuple[list[float], list[float]
                     told.append(1000 * (time.time() - begun))
                     had.append(1000 * (answer.at - begun))
                     prober.unwatch(watch)
+                    server.shutdown(socket.SHUT_RDWR)  # wakes the thread in accept, which close would not
                     server.close()
                     thread.join(5)
             finally:
