@@ -19,7 +19,7 @@ BayName = Annotated[str, typer.Argument(help="A bay: its COE's name unless it wa
 def install(
     coes: Annotated[list[str] | None, typer.Argument(help="COEs; all if none is named.", show_default=False)] = None,
 ) -> None:
-    """Build what bays need into the user's cache; goes on where an earlier try stopped. About 6 minutes, once."""
+    """Build what bays need into the user's cache; goes on where an earlier try stopped."""
     from ..lab import install as installing
     from ..lab.engines import ENGINES, engine
 

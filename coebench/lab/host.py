@@ -20,6 +20,8 @@ from . import cgroups, paths
 from .cache import remove
 from .process import Process
 
+GUEST_HOME = "/root"  # of root inside a host, as guest/init.sh sets it
+
 
 class HostSpec(msgspec.Struct, frozen=True, kw_only=True):
     """What makes a host. `layers`: lower layers, uppermost first, the Debian tree last. `files`: path → text, put into its
@@ -117,7 +119,7 @@ class Host(msgspec.Struct, kw_only=True):
         joins = " ".join(str(f / "init" / "cgroup.procs") for f in cgroups.folders(self.cgroup))
         script = f'for f in {joins}; do echo $$ > $f; done; exec nsenter -t {self.pid1.pid} -m -u -i -n -p -C -r -w "$@"'
         path = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-        return ["sh", "-c", script, "sh", "/usr/bin/env", "-i", path, "HOME=/root", "TERM=xterm", *command]
+        return ["sh", "-c", script, "sh", "/usr/bin/env", "-i", path, f"HOME={GUEST_HOME}", "TERM=xterm", *command]
 
     def log(self, name: str, lines: int = 20) -> str:
         """The last lines of a log; works on a dead host."""

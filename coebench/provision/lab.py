@@ -170,7 +170,8 @@ class LabProvisioner:
 def _quiet(_: str) -> None: ...
 
 
-# Measured on this project's own lab, rounded up: resident memory of a bay's engines without instances.
+# Estimates, on the high side, of what a bay's engines take without instances: they only keep a bay from being begun that
+# can't fit. What a host really uses is in `coebench lab status`.
 NEED = {
     "k8s": lambda nodes: (700 << 20) + nodes * (220 << 20),
     "swarm": lambda nodes: (150 << 20) + nodes * (150 << 20),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 from pathlib import Path
@@ -127,6 +126,5 @@ def test_unknown_plugins_name_those_known() -> None:
 
 def test_json_errors_leave_stdout_empty() -> None:
     p = run("compare", "nomad", "--json")
+    assert p.returncode == 2
     assert p.stdout == ""
-    with pytest.raises(json.JSONDecodeError):
-        json.loads(p.stdout)

@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 
 from ...contract import Access, BadInput, BaySpec, Role
 from .. import pki, plan
-from ..host import Host
+from ..host import GUEST_HOME, Host
 from .base import Engine
 
 API_PORT = 6443
@@ -120,7 +120,7 @@ class Kubernetes(Engine):
             )
             files = {etc + n: self.secrets[n] for n in names}
             files |= {f"{etc}{n}.kubeconfig": self._kubeconfig(n) for n in ("kcm", "sched", "admin")}
-            files["/root/.kube/config"] = self._kubeconfig("admin")
+            files[f"{GUEST_HOME}/.kube/config"] = self._kubeconfig("admin")
             return files
         kubelet: dict[str, Any] = {
             "apiVersion": "kubelet.config.k8s.io/v1beta1",
