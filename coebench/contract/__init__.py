@@ -5,6 +5,7 @@ contract's own version: a driver names the one it was written for, and a core th
 of failing later.
 """
 
+from .asking import AskingPort, Verb
 from .bay import Access, Bay, BaySpec, Host, NodeFault, Role
 from .capability import Capability, Support
 from .clock import now
@@ -37,14 +38,18 @@ from .service import (
     Workload,
     is_service_name,
 )
+from .usage import ENGINE, INSTANCES, Usage, UsagePort
 from .watching import FollowingWatch
 
 VERSION = 1
 
 __all__ = [
+    "ENGINE",
+    "INSTANCES",
     "VERSION",
     "Access",
     "Answer",
+    "AskingPort",
     "BadInput",
     "Bay",
     "BayFailed",
@@ -91,6 +96,9 @@ __all__ = [
     "Trial",
     "Unplaceable",
     "Unsupported",
+    "Usage",
+    "UsagePort",
+    "Verb",
     "Watch",
     "Workload",
     "is_service_name",

@@ -13,12 +13,14 @@ from .metric import Metric, Sample
 from .observation import Observation, Observe
 from .prober import Prober
 from .service import Workload
+from .usage import Usage
 
 
 class Trial(Protocol):
     """What a scenario is given: one bay, one driver, one prober, for one repetition."""
 
     id: str
+    seed: int  # of all that is drawn in this trial (pauses): from the plan's seed and the trial's id
     bay: Bay
     driver: Driver
     prober: Prober
@@ -34,6 +36,9 @@ class Trial(Protocol):
 
     def remove(self, service: str) -> None:
         """Remove a service and wait until nothing of it is listed any more: the bay is at its baseline again."""
+
+    def usage(self) -> tuple[Usage, ...]:
+        """What the processes of the bay's hosts have used so far. Raises Unsupported where the provisioner can't tell."""
 
 
 class Deadline(Protocol):

@@ -112,6 +112,17 @@ def memory_bytes(name: str) -> int:
     return 0
 
 
+def anonymous_bytes(name: str) -> int:
+    """Anonymous memory of a cgroup and all below it: what its processes hold, and no page cache."""
+    word = "total_rss" if version() == 1 else "anon"
+    for folder in folders(name):
+        if (folder / "memory.stat").exists():
+            for line in (folder / "memory.stat").read_text().splitlines():
+                if line.startswith(f"{word} "):
+                    return int(line.split()[1])
+    return 0
+
+
 def remove(name: str, timeout: float = 5.0) -> None:
     """Remove a cgroup and all below it. Its processes must be dead or dying: a dying task holds it for some ms."""
     deadline = time.monotonic() + timeout

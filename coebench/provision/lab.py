@@ -20,9 +20,10 @@ from ..contract import (
     NodeFault,
     Observe,
     Resource,
+    Usage,
 )
 from ..lab import bay as lab
-from ..lab import cgroups, install, lock, paths, plan
+from ..lab import cgroups, install, lock, paths, plan, usage
 from ..lab.cache import Say
 from ..lab.engines import engine
 from ..lab.paths import existing
@@ -136,6 +137,10 @@ class LabProvisioner:
     def cpu_seconds(self, bay: Bay) -> dict[str, float]:
         """CPU time that each host of the bay has used."""
         return {h.name: cgroups.cpu_seconds(f"{bay.name}/{h.name}") for h in bay.hosts}
+
+    def usage(self, bay: Bay) -> tuple[Usage, ...]:
+        """All hosts', controls first; `UsagePort`."""
+        return tuple(u for host in lab.LabBay.open(bay.name).hosts for u in usage.of(host))
 
     def leftovers(self) -> tuple[str, ...]:
         return tuple(f"lab bay {name}" for name in lab.names())

@@ -191,6 +191,8 @@ class Run:
                     self.plan.settings[info.scenario],
                     observe,
                     lambda: self._alive(bay),
+                    seed=self.plan.seed,
+                    provisioner=self.provisioner,
                 )
                 scenario.run(trial)
         except PhaseTimeout as e:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import contextlib
 import resource
 import time
+import zlib
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from ..contract import Bay, Driver, Observe, PhaseTimeout, Prober, Workload
+from ..contract import Bay, Driver, Observe, PhaseTimeout, Prober, Provisioner, Unsupported, Usage, UsagePort, Workload
 
 HEALTH_EVERY = 1.0  # seconds between two looks at whether the bay's engines still run
 
@@ -26,8 +27,12 @@ class TrialRun:
         settings: Mapping[str, Any],
         observe: Observe,
         alive: Callable[[], None],
+        *,
+        seed: int = 0,
+        provisioner: Provisioner | None = None,
     ) -> None:
         self.id = ident
+        self.seed = zlib.crc32(f"{seed} {ident}".encode())
         self.bay = bay
         self.driver = driver
         self.prober = prober
@@ -35,6 +40,7 @@ class TrialRun:
         self.settings = settings
         self.observe = observe
         self._alive = alive
+        self._provisioner = provisioner
 
     @contextlib.contextmanager
     def phase(self, name: str, timeout: float) -> Iterator[_Deadline]:
@@ -61,6 +67,12 @@ class TrialRun:
                     break
                 deadline.waiting_for(f"{len(live)} instances are still listed, the first as {live[0].engine_state}")
                 watch.next(min(1.0, deadline.left()))
+
+    def usage(self) -> tuple[Usage, ...]:
+        if not isinstance(self._provisioner, UsagePort):
+            name = self._provisioner.name if self._provisioner else "none"
+            raise Unsupported("the engine processes' CPU and memory", f"the provisioner '{name}' can't look at its hosts")
+        return self._provisioner.usage(self.bay)
 
 
 class _Deadline:

@@ -31,6 +31,7 @@ from coebench.contract import (
     Strategy,
     Support,
     Unsupported,
+    Verb,
     Watch,
     is_service_name,
 )
@@ -184,6 +185,25 @@ class KubernetesDriver:
             return Reach(routing=routing, targets=(target,), how="ClusterIP by kube-proxy")
         support = self.capabilities()[Capability(routing.value)]
         raise Unsupported(f"routing {routing.value}", support.reason)
+
+    def ask(self, verb: Verb, service: str = "") -> None:
+        """One request (`AskingPort`): of the Deployment, of the pods by label, of all our Deployments."""
+        if verb is not Verb.LIST_ALL:
+            _known(service)
+        apps, core = self._apps, self._core
+        calls: dict[Verb, Callable[[], Any]] = {
+            Verb.GET: lambda: apps.read_namespaced_deployment(service, NAMESPACE, _preload_content=False),
+            Verb.LIST: lambda: core.list_namespaced_pod(
+                NAMESPACE, label_selector=f"{specs.SERVICE}={service}", _preload_content=False
+            ),
+            Verb.LIST_ALL: lambda: apps.list_namespaced_deployment(
+                NAMESPACE, label_selector=specs.SELECT, _preload_content=False
+            ),
+            Verb.DELETE: lambda: apps.delete_namespaced_deployment(
+                service, NAMESPACE, body={"propagationPolicy": "Background"}, _preload_content=False
+            ),
+        }
+        self._call(f"{verb.value} {service}".strip(), calls[verb])
 
     # instances
 

@@ -31,6 +31,7 @@ from coebench.contract import (
     Strategy,
     Support,
     Unsupported,
+    Verb,
     Watch,
     is_service_name,
 )
@@ -184,6 +185,18 @@ class MesosDriver:
             return Reach(routing=routing, targets=targets, how="agents' addresses and assigned ports, spread by the client")
         support = self.capabilities()[Capability(routing.value)]
         raise Unsupported(f"routing {routing.value}", support.reason)
+
+    def ask(self, verb: Verb, service: str = "") -> None:
+        """One request (`AskingPort`): of the app, of its tasks, of all our apps."""
+        path = "" if verb is Verb.LIST_ALL else _known(service)
+        requests: dict[Verb, tuple[str, str, dict[str, str]]] = {
+            Verb.GET: ("GET", f"/v2/apps{path}", {}),
+            Verb.LIST: ("GET", f"/v2/apps{path}/tasks", {}),
+            Verb.LIST_ALL: ("GET", "/v2/apps", {"label": apps.OURS}),
+            Verb.DELETE: ("DELETE", f"/v2/apps{path}", {"force": "true"}),
+        }
+        method, where, params = requests[verb]
+        self._json(f"{verb.value} {service}".strip(), method, where, params)
 
     # instances
 

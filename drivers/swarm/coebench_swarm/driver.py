@@ -34,6 +34,7 @@ from coebench.contract import (
     Strategy,
     Support,
     Unsupported,
+    Verb,
     Watch,
     is_service_name,
 )
@@ -205,6 +206,19 @@ class SwarmDriver:
             return Reach(routing=routing, targets=targets, how="task addresses on the overlay, spread by the client")
         support = self.capabilities()[Capability(routing.value)]
         raise Unsupported(f"routing {routing.value}", support.reason)
+
+    def ask(self, verb: Verb, service: str = "") -> None:
+        """One request (`AskingPort`): of the service by its name, of its tasks by label, of all our services."""
+        if verb is not Verb.LIST_ALL and not is_service_name(service):
+            raise MissingService(f"{verb.value} '{service}'", "no service can have this name")
+        api = self._api
+        calls: dict[Verb, Callable[[], Any]] = {
+            Verb.GET: lambda: api.inspect_service(service),
+            Verb.LIST: lambda: api.tasks(filters={"label": f"{specs.SERVICE}={service}"}),
+            Verb.LIST_ALL: lambda: api.services(filters={"label": next(iter(specs.OURS))}),
+            Verb.DELETE: lambda: api.remove_service(service),
+        }
+        self._call(f"{verb.value} {service}".strip(), calls[verb])
 
     # instances
 
