@@ -528,6 +528,27 @@ def test_a_target_that_dies_is_counted_and_the_rest_goes_on(control: Control, bi
     assert done["targets"][null.target]["ok"] == pytest.approx(1000, abs=50)
 
 
+def test_every_failed_and_every_slow_request_is_told_with_its_times(control: Control, binary: Path, null: NullServer) -> None:
+    """As many mishaps as errors, each planned before it ended, and none of those that went well."""
+    with NullServer(binary) as dying:
+        words = {"rate": 1000, "duration": "2s", "connections": 4, "mishaps": 1, "timeout": "100ms"}
+        control.send("load", id="L", targets=f"{null.target},{dying.target}", **words)
+        control.until("second", id="L")
+    done, before = control.until("done", id="L")
+    reconcile(done)
+    told = [m for e in before if e["event"] == "second" for m in e["mishaps"]]
+    errors = done["errors"]
+    assert {kind: sum(m[3] == kind for m in told) for kind in errors} == errors
+    assert {m[4] for m in told} == {dying.target}
+    assert all(planned <= begun <= ended for planned, begun, ended, _, _ in told)
+    assert all(done["measured_from"] <= m[0] < done["measured_to"] for m in told)
+    control.send("load", id="S", targets=null.target, rate=500, duration="1s", mishaps=1, slow="1us")
+    done, before = control.until("done", id="S")
+    told = [m for e in before if e["event"] == "second" for m in e["mishaps"]]
+    assert len(told) == done["ok"] == 500
+    assert {m[3] for m in told} == {"slow"}
+
+
 @pytest.mark.parametrize(
     ("serve", "options", "error"),
     [

@@ -10,6 +10,8 @@ void frame_clear(struct frame *frame)
         histogram_clear(&frame->parts[i].raw);
         histogram_clear(&frame->parts[i].lag);
     }
+    frame->mishaps.len = 0;
+    frame->untold = 0;
 }
 
 void timeline_frame(const struct timeline *t, uint32_t seq, struct frame *frame)

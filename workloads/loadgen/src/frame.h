@@ -15,6 +15,15 @@ struct part {
     struct histogram lag;     /* between the two */
 };
 
+/* A request that failed or, with `fault` FAULT_NONE, whose good answer was slow. */
+struct mishap {
+    int64_t planned; /* all monotonic */
+    int64_t begun;
+    int64_t ended;
+    const struct target *target;
+    enum fault fault;
+};
+
 enum frame_kind { FRAME_WARMUP, FRAME_MEASURED, FRAME_DRAIN };
 
 struct frame {
@@ -27,6 +36,8 @@ struct frame {
     uint64_t in_flight;
     uint64_t backlog;
     struct part parts[PHASES];
+    struct buf mishaps; /* struct mishap, one after the other, if the load tells of them */
+    uint64_t untold;    /* those that there was no more room for */
 };
 
 void frame_clear(struct frame *frame);

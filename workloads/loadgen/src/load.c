@@ -283,6 +283,8 @@ static void add_frame(struct load *load, int thread, const struct frame *frame)
     second->from = frame->from;
     second->to = frame->to > second->to ? frame->to : second->to;
     second->in_flight += frame->in_flight;
+    buf_add(&second->mishaps, frame->mishaps.data, frame->mishaps.len);
+    second->untold += frame->untold;
     second->backlog += frame->backlog;
     for (int i = 0; i < PHASES; i++) {
         const struct part *part = &frame->parts[i];
@@ -304,6 +306,8 @@ static void clear_second(struct second *second)
     histogram_clear(&second->raw);
     histogram_clear(&second->lag);
     second->counts = (struct counts){0};
+    second->mishaps.len = 0;
+    second->untold = 0;
     second->in_flight = second->backlog = 0;
     second->cpu = second->cpu_busiest = second->cpu_process = 0;
     second->to = 0;
@@ -559,6 +563,7 @@ void load_free(struct load *load)
     free(load->workers);
     free(load->efforts);
     free(load->search_table);
+    buf_free(&load->second->mishaps);
     free(load->second);
     free(load->parts);
     load_spec_free(&load->spec);

@@ -22,6 +22,8 @@ struct second {
     struct histogram latency;
     struct histogram raw;
     struct histogram lag;
+    struct buf mishaps; /* struct mishap, thread by thread */
+    uint64_t untold;
 };
 
 struct load_total {

@@ -57,10 +57,9 @@ static void second_over(void *arg, const struct load *load, const struct second 
     struct load_job *l = arg;
     struct json j = {0};
 
-    (void)load;
     json_event(&j, "second");
     json_str(&j, "id", l->job.id);
-    report_second(&j, second);
+    report_second(&j, load_spec_of(load), second);
     json_end(&j);
     if (l->job.keep) {
         struct buf *slot = &l->kept[second->seq % KEPT_SECONDS];

@@ -293,6 +293,8 @@ static bool read_engine(struct load_spec *spec, struct request *r, struct compla
     const char *seed = request_get(r, "seed");
     const char *spin = request_get(r, "spin");
     const char *close_each = request_get(r, "close");
+    const char *mishaps = request_get(r, "mishaps");
+    const char *slow = request_get(r, "slow");
     int64_t number;
     double peak;
 
@@ -331,8 +333,12 @@ static bool read_engine(struct load_spec *spec, struct request *r, struct compla
         (start && !text_int("start", start, 0, INT64_MAX, &spec->start, c)) ||
         (resolve && !text_duration("resolve", resolve, 0, DAY, &spec->resolve, c)) ||
         (spin && !text_bool("spin", spin, &spec->spin, c)) ||
-        (close_each && !text_bool("close", close_each, &spec->close_each, c)))
+        (close_each && !text_bool("close", close_each, &spec->close_each, c)) ||
+        (mishaps && !text_bool("mishaps", mishaps, &spec->mishaps, c)) ||
+        (slow && !text_duration("slow", slow, 0, DAY, &spec->slow, c)))
         return false;
+    if (spec->slow && !spec->mishaps)
+        return complain(c, "slow= says which requests mishaps=1 tells of: ask for that too");
     if (spec->resolve && spec->resolve < 10 * NS_PER_MS)
         return complain(c, "resolve=%.40s: want 10ms at least, or 0", resolve);
     spec->drain = spec->timeout < NS_PER_S ? spec->timeout : NS_PER_S;

@@ -27,6 +27,8 @@ struct load_spec {
     bool poisson;
     bool spin;
     bool close_each;
+    bool mishaps; /* tell of each request that failed, or was slow: */
+    int64_t slow; /* later than this after its planned time; 0 tells of failed ones only */
     struct stage *stages; /* of an open load; the first is the warm-up if there is one */
     size_t stage_count;
     int64_t warmup;

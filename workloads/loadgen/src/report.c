@@ -57,7 +57,25 @@ void report_percentiles(struct json *j, const char *key, const struct histogram 
     json_close(j, '}');
 }
 
-void report_second(struct json *j, const struct second *second)
+static void put_mishaps(struct json *j, const struct second *second)
+{
+    const struct mishap *list = (const struct mishap *)(const void *)second->mishaps.data;
+
+    json_open(j, "mishaps", '[');
+    for (size_t i = 0; i < second->mishaps.len / sizeof *list; i++) {
+        json_open(j, NULL, '[');
+        json_int(j, NULL, clock_wall_of(list[i].planned));
+        json_int(j, NULL, clock_wall_of(list[i].begun));
+        json_int(j, NULL, clock_wall_of(list[i].ended));
+        json_str(j, NULL, list[i].fault ? fault_name(list[i].fault) : "slow");
+        json_str(j, NULL, list[i].target->text);
+        json_close(j, ']');
+    }
+    json_close(j, ']');
+    json_int(j, "untold", (int64_t)second->untold);
+}
+
+void report_second(struct json *j, const struct load_spec *spec, const struct second *second)
 {
     json_int(j, "seq", second->seq);
     json_str(j, "phase", kind_names[second->kind]);
@@ -72,6 +90,8 @@ void report_second(struct json *j, const struct second *second)
     put_histogram(j, "latency", &second->latency);
     put_histogram(j, "raw", &second->raw);
     put_histogram(j, "lag", &second->lag);
+    if (spec->mishaps)
+        put_mishaps(j, second);
 }
 
 static void put_part(struct json *j, const struct part *part)

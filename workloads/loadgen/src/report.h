@@ -8,7 +8,7 @@
 #include "load.h"
 
 /* All keys of a "second" and of a "done" event but "event" and "id". */
-void report_second(struct json *j, const struct second *second);
+void report_second(struct json *j, const struct load_spec *spec, const struct second *second);
 void report_total(struct json *j, const struct load_spec *spec, const struct load_total *total);
 
 /* p50 … max in milliseconds. */

@@ -22,6 +22,7 @@
 #define WAKE_SHARE 10               /* of a wait, at most a tenth is spent awake for it */
 #define REST (10 * NS_PER_MS)       /* of a closed connection that cannot connect */
 #define STOP_DRAIN (200 * NS_PER_MS)
+#define MISHAPS_MAX 4096 /* told of in a frame; all are counted */
 
 enum slot_state { SHUT, CONNECTING, OPEN };
 enum slot_list { NOWHERE, IDLE, FLIGHT, RESTING };
@@ -287,6 +288,16 @@ static void slot_done(struct worker *w, struct slot *s, bool reusable)
     slot_free(w, s, !connected);
 }
 
+static void note_mishap(struct worker *w, const struct slot *s, int64_t ended, enum fault fault)
+{
+    struct mishap mishap = {s->planned, s->begun, ended, s->target, fault};
+
+    if (w->frame->mishaps.len >= MISHAPS_MAX * sizeof mishap)
+        w->frame->untold++;
+    else
+        buf_add(&w->frame->mishaps, &mishap, sizeof mishap);
+}
+
 static void request_good(struct worker *w, struct slot *s, int64_t received)
 {
     struct target_tally *tally = tally_of(w, s);
@@ -300,6 +311,8 @@ static void request_good(struct worker *w, struct slot *s, int64_t received)
         tally->counts.ok++;
         histogram_record(tally->latency, received - s->planned);
     }
+    if (w->spec->slow && received - s->planned > w->spec->slow)
+        note_mishap(w, s, received, FAULT_NONE);
     slot_done(w, s, s->http.keepalive);
 }
 
@@ -312,6 +325,8 @@ static void request_over(struct worker *w, struct slot *s, enum fault fault)
     part_of(w, s)->counts.errors[fault]++;
     if (tally)
         tally->counts.errors[fault]++;
+    if (w->spec->mishaps)
+        note_mishap(w, s, clock_mono(), fault);
     slot_done(w, s, answered && s->http.keepalive);
 }
 
@@ -874,8 +889,10 @@ void worker_free(struct worker *w)
         free(w->slots[i].identity);
     free(w->slots);
     pacer_free(&w->pacer);
-    for (int i = 0; i < 2; i++)
+    for (int i = 0; i < 2; i++) {
+        buf_free(&w->frames[i]->mishaps);
         free(w->frames[i]);
+    }
     close(w->epoll);
     close(w->alarm);
     close(w->kick);
