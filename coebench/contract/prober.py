@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 import msgspec
@@ -35,15 +35,23 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Burst(msgspec.Struct, frozen=True, kw_only=True):
-    """One second of load as the generators counted it."""
+    """One second of load as a generator counted it, told as soon as it is over: a scenario observes it as `load.second`.
+
+    `at` is its end, in seconds since the epoch on the harness's clock; `seconds` its length. `phase`: "warmup",
+    "measured" or "drain" (what is answered after the end). Histograms are HdrHistogram V2, base64, in nanoseconds.
+    """
 
     at: float
     planned: int
     sent: int
     ok: int
+    seconds: float = 1.0
+    phase: str = "measured"
     errors: Mapping[str, int] = {}
     unsent: int = 0
-    latency: str = ""  # HdrHistogram V2, base64
+    in_flight: int = 0
+    cpu: float = 0.0  # cores
+    latency: str = ""
     raw: str = ""
 
 
@@ -100,8 +108,11 @@ class Prober(Protocol):
     def next(self, timeout: float) -> Answer | None:
         """The next thing that was seen, over all watches, or None after `timeout` seconds."""
 
-    def load(self, plan: LoadPlan) -> LoadResult:
-        """Send load and wait for its end. Raises EngineError if the generator fails."""
+    def load(self, plan: LoadPlan, second: Callable[[Burst], None] | None = None) -> LoadResult:
+        """Send load and wait for its end; each second is told to `second`, in the caller's thread, as it ends.
+
+        Raises EngineError if the generator fails.
+        """
 
     def offset(self) -> tuple[float, float]:
         """Clock offset to the harness and its uncertainty, in seconds (half the shortest round trip)."""

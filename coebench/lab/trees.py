@@ -50,15 +50,17 @@ BUILD_PACKAGES = (
 
 def host_tree() -> Artefact:
     """The tree below every host."""
-    return _tree("host-tree", "minbase", HOST_PACKAGES)
+    return debian("host-tree", "minbase", HOST_PACKAGES)
 
 
 def build_tree() -> Artefact:
     """The tree with the compilers; apt variant, so that dpkg-source is whole."""
-    return _tree("build-tree", "apt", BUILD_PACKAGES)
+    return debian("build-tree", "apt", BUILD_PACKAGES)
 
 
-def _tree(name: str, variant: str, packages: tuple[str, ...]) -> Artefact:
+def debian(name: str, variant: str, packages: tuple[str, ...]) -> Artefact:
+    """A tree of Debian packages and what they need, in the cache as NAME. `variant` as mmdebstrap's."""
+
     def build(work: Path, out: Path, say: Say) -> None:
         apt_update(say)
         download(("mmdebstrap",), work)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import contextlib
 import queue
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from ..contract import Answer, Driver, EngineError, LoadPlan, LoadResult, PhaseTimeout, Target, Workload
+from ..contract import Answer, Burst, Driver, EngineError, LoadPlan, LoadResult, PhaseTimeout, Target, Workload
 from .agent import Agent, targets_word
 
 SERVICE = "coebench-prober"
@@ -130,7 +130,7 @@ class BayProber:
 
     # the port: load
 
-    def load(self, plan: LoadPlan) -> LoadResult:
+    def load(self, plan: LoadPlan, second: Callable[[Burst], None] | None = None) -> LoadResult:
         agent = self._agent
         events: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
         words: dict[str, Any] = {
@@ -156,12 +156,31 @@ class BayProber:
                     raise EngineError("the generator", f"it did not report its end within {limit:g} s") from None
                 if event["event"] in ("error", "lost"):
                     raise EngineError("the generator", event.get("message", "its connection ended"))
+                if event["event"] == "second" and second:
+                    second(_burst(agent, event))
                 if event["event"] == "done":
                     return _result(plan, event)
         finally:
             agent.forget(ident)
             with contextlib.suppress(EngineError):
                 agent.tell("stop", ident)
+
+
+def _burst(agent: Agent, event: dict[str, Any]) -> Burst:
+    return Burst(
+        at=agent.time(event["at"]),
+        seconds=(event["at"] - event["from"]) / 1e9,
+        phase=event["phase"],
+        planned=event["planned"],
+        sent=event["sent"],
+        ok=event["ok"],
+        errors=event.get("errors") or {},
+        unsent=event["unsent"],
+        in_flight=event.get("in_flight", 0),
+        cpu=event.get("cpu", 0.0),
+        latency=event.get("latency") or "",
+        raw=event.get("raw") or "",
+    )
 
 
 def _result(plan: LoadPlan, done: dict[str, Any]) -> LoadResult:

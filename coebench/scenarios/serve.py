@@ -20,6 +20,7 @@ from ..contract import (
     Trial,
 )
 from .following import Following, until_answering
+from .seconds import seconds
 
 SETTINGS: Mapping[str, Mapping[str, Any]] = {
     "smoke": {
@@ -160,7 +161,7 @@ class Serve:
         )
         for loop, rate in (("closed", 0.0), ("open", float(s["rate"]))):
             with trial.phase(f"load {loop}", s["seconds"] + s["warmup"] + 30):
-                result = trial.prober.load(msgspec.structs.replace(plan, rate=rate))
+                result = trial.prober.load(msgspec.structs.replace(plan, rate=rate), seconds(trial, loop=loop, rate=rate))
             trial.observe("load", loop=loop, rate=rate, **msgspec.to_builtins(result))
             if result.saturated:
                 names = ["saturation"] if loop == "closed" else [m.name for m in self.metrics if m.name != "saturation"]

@@ -118,3 +118,19 @@ def test_every_metric_is_defined_and_every_claim_names_its_fact() -> None:
             assert not m.claim_of or m.claim_of in names
         for profile in ("smoke", "default", "full"):
             scenario.check(scenario.settings(profile), 3)
+
+
+def test_each_second_of_a_load_is_observed_with_what_it_is_of():
+    from coebench.contract import Burst
+    from coebench.scenarios.seconds import seconds
+
+    seen = []
+
+    class Trial:
+        def observe(self, name, *, at=None, **data):
+            seen.append((name, at, data))
+
+    seconds(Trial(), loop="open", rate=100.0)(Burst(at=5.0, planned=100, sent=99, ok=98, errors={"timeout": 1}))
+    ((name, at, data),) = seen
+    assert (name, at) == ("load.second", 5.0)
+    assert data["ok"] == 98 and data["errors"] == {"timeout": 1} and data["loop"] == "open" and "at" not in data
