@@ -211,12 +211,13 @@ class Kubernetes(Engine):
                 # it reports Ready at once, one that doesn't only with its next periodic status.
                 if n["metadata"]["name"] in nodes and not n["spec"].get("podCIDR"):
                     api.set_pod_network(n["metadata"]["name"])
-            up = {
-                n["metadata"]["name"]
-                for n in items
-                if any(c["type"] == "Ready" and c["status"] == "True" for c in n["status"].get("conditions", []))
-                and not any(t["key"].startswith("node.kubernetes.io/") for t in n["spec"].get("taints") or [])
-            }
+            posted = [n for n in items if _posts_ready(n)]
+            for n in posted:
+                # A node that was looked at before it was Ready keeps its NoExecute taint until the controller manager's
+                # next look, whole seconds later, which would be a matter of luck: take it off as that look will.
+                if n["metadata"]["name"] in nodes and _STALE_TAINT in _taints(n):
+                    api.set_taints(n, [t for t in n["spec"]["taints"] if (t["key"], t["effect"]) != _STALE_TAINT])
+            up = {n["metadata"]["name"] for n in posted if not any(k.startswith("node.kubernetes.io/") for k, _ in _taints(n))}
             return nodes <= up
 
         self.wait(ready, hosts, "all nodes become Ready")
@@ -271,6 +272,17 @@ class Kubernetes(Engine):
         )
 
 
+_STALE_TAINT = ("node.kubernetes.io/not-ready", "NoExecute")
+
+
+def _posts_ready(node: Mapping[str, Any]) -> bool:
+    return any(c["type"] == "Ready" and c["status"] == "True" for c in node["status"].get("conditions", []))
+
+
+def _taints(node: Mapping[str, Any]) -> list[tuple[str, str]]:
+    return [(t["key"], t["effect"]) for t in node["spec"].get("taints") or []]
+
+
 class _Api:
     """The few calls that the lab itself needs, over one kept connection."""
 
@@ -302,6 +314,11 @@ class _Api:
     def set_pod_network(self, node: str) -> None:
         cidr = plan.pods(node)
         self._ask("PATCH", f"/api/v1/nodes/{node}", {"spec": {"podCIDR": cidr, "podCIDRs": [cidr]}})
+
+    def set_taints(self, node: Mapping[str, Any], taints: list[Mapping[str, str]]) -> None:
+        """Set a node's taints, unless the node has changed since it was read."""
+        change = {"metadata": {"resourceVersion": node["metadata"]["resourceVersion"]}, "spec": {"taints": taints}}
+        self._ask("PATCH", f"/api/v1/nodes/{node['metadata']['name']}", change)
 
     def delete(self, path: str) -> None:
         self._ask("DELETE", path)
