@@ -89,6 +89,7 @@ class LoadResult(msgspec.Struct, frozen=True, kw_only=True):
     raw_ms: Mapping[str, float] = {}
     lag_ms: Mapping[str, float] = {}
     cpu: float = 0.0  # cores that the generator used
+    throttled_ms: float | None = None  # CPU time that a quota kept from the generators; None where no cgroup tells
     saturated: str = ""  # why the figure is a lower bound, if it is
     per_target: Mapping[str, int] = {}
     histogram: str = ""  # HdrHistogram V2, base64; unit in `histogram_unit_ns`

@@ -9,11 +9,10 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from ..contract import Answer, Burst, Driver, EngineError, LoadPlan, LoadResult, PhaseTimeout, Target, Workload
+from . import saturation
 from .agent import Agent, targets_word
 
 SERVICE = "coebench-prober"
-BUSY = 0.8  # of a core: a generator thread above this is taken to be the limit (anchors, method 5)
-LATE_MS = 1.0  # median send lag above which an open load is the generator's, not the service's
 
 
 class BayProber:
@@ -185,14 +184,6 @@ def _burst(agent: Agent, event: dict[str, Any]) -> Burst:
 
 def _result(plan: LoadPlan, done: dict[str, Any]) -> LoadResult:
     seconds = (done["measured_to"] - done["measured_from"]) / 1e9
-    lag = done.get("send_lag_ms") or {}
-    saturated = ""
-    if done["cpu_busiest"] > BUSY:
-        saturated = f"the generator's busiest thread used {done['cpu_busiest']:.0%} of a core"
-    elif plan.rate and done["unsent"]:
-        saturated = f"{done['unsent']} of {done['planned']} planned requests were not sent"
-    elif plan.rate and (lag.get("p50") or 0) > LATE_MS:
-        saturated = f"half of the requests were sent over {lag['p50']:.2f} ms late"
     return LoadResult(
         tool="coeload",
         seconds=seconds,
@@ -206,9 +197,10 @@ def _result(plan: LoadPlan, done: dict[str, Any]) -> LoadResult:
         achieved_rps=done["achieved_rps"],
         latency_ms=_numbers(done.get("latency_ms")),
         raw_ms=_numbers(done.get("raw_latency_ms")),
-        lag_ms=_numbers(lag),
+        lag_ms=_numbers(done.get("send_lag_ms")),
         cpu=done["cpu"],
-        saturated=saturated,
+        throttled_ms=done.get("throttled_ms"),
+        saturated=saturation.reason(done, bool(plan.rate)),
         per_target={name: t["ok"] for name, t in (done.get("targets") or {}).items()},
         histogram=done.get("latency") or "",
         raw_histogram=done.get("raw") or "",

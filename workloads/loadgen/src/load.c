@@ -57,6 +57,7 @@ struct load {
     } *efforts; /* a thread */
     int64_t process_cpu_seen;
     int64_t process_cpu_measured;
+    struct throttle *throttle; /* from when the load begins */
     int64_t measured_time;
     uint64_t ok_in_time;
     struct second *second;
@@ -322,6 +323,7 @@ static void tell_second(struct load *load)
     second->seq = load->seq;
     if (length > 0)
         second->cpu_process = (double)(cpu - load->process_cpu_seen) / (double)length;
+    second->throttled = throttle_second(load->throttle, second->kind == FRAME_MEASURED);
     if (second->kind == FRAME_MEASURED) {
         load->process_cpu_measured += cpu - load->process_cpu_seen;
         load->ok_in_time += second->counts.ok;
@@ -375,6 +377,7 @@ static void finish(struct load *load)
         }
         total.cpu_process = (double)load->process_cpu_measured / time;
     }
+    total.throttled = throttle_measured(load->throttle);
     if (!load->spec.open)
         for (int i = 0; i < PHASES; i++)
             histogram_add(&load->parts[i].latency, &load->parts[i].raw);
@@ -480,6 +483,7 @@ static void begin(struct load *load)
             worker_new(&load->spec, &load->timeline, made, set,
                        load->search.text ? &load->search : NULL, load->bell.fd, &c);
     load->process_cpu_seen = process_cpu();
+    load->throttle = throttle_open();
     for (int i = 0; i < made && !c.text[0]; i++)
         worker_start(load->workers[i], &c);
     if (c.text[0]) {
@@ -564,6 +568,7 @@ void load_free(struct load *load)
     free(load->efforts);
     free(load->search_table);
     buf_free(&load->second->mishaps);
+    throttle_close(load->throttle);
     free(load->second);
     free(load->parts);
     load_spec_free(&load->spec);

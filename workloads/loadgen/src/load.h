@@ -3,6 +3,7 @@
 #ifndef COELOAD_LOAD_H
 #define COELOAD_LOAD_H
 
+#include "throttle.h"
 #include "worker.h"
 
 struct load;
@@ -19,6 +20,7 @@ struct second {
     double cpu;         /* cores: of the load's threads, */
     double cpu_busiest; /* of the busiest of them without its polling in vain: near 1, */
     double cpu_process; /* the generator is the limit; and of the whole process */
+    struct throttled throttled;
     struct histogram latency;
     struct histogram raw;
     struct histogram lag;
@@ -38,6 +40,7 @@ struct load_total {
     double cpu;          /* cores in the measured phase, as above */
     double cpu_busiest;
     double cpu_process;
+    struct throttled throttled; /* in the measured phase */
     size_t target_count;
     struct target **targets; /* every one there ever was */
     size_t uncovered;        /* targets of the last set without a connection */

@@ -12,6 +12,9 @@ static const struct {
     double percentile;
 } told[] = {{"p50", 50}, {"p90", 90}, {"p99", 99}, {"p99.9", 99.9}, {"max", 100}};
 
+/* Of the measured time, added up over the CPUs; the coordinator draws the same line. */
+#define THROTTLED_SHARE 0.01
+
 #define TOLD (sizeof told / sizeof *told)
 
 static void put_errors(struct json *j, const struct counts *counts)
@@ -57,6 +60,20 @@ void report_percentiles(struct json *j, const char *key, const struct histogram 
     json_close(j, '}');
 }
 
+/* Nulls where no cgroup tells: unknown is not none. */
+static void put_throttled(struct json *j, const struct throttled *t)
+{
+    if (t->known) {
+        json_real(j, "throttled_ms", (double)t->ns / 1e6, 3);
+        json_int(j, "throttled_periods", (int64_t)t->cut);
+        json_int(j, "periods", (int64_t)t->periods);
+    } else {
+        json_null(j, "throttled_ms");
+        json_null(j, "throttled_periods");
+        json_null(j, "periods");
+    }
+}
+
 static void put_mishaps(struct json *j, const struct second *second)
 {
     const struct mishap *list = (const struct mishap *)(const void *)second->mishaps.data;
@@ -87,6 +104,7 @@ void report_second(struct json *j, const struct load_spec *spec, const struct se
     json_real(j, "cpu", second->cpu, 4);
     json_real(j, "cpu_busiest", second->cpu_busiest, 4);
     json_real(j, "cpu_process", second->cpu_process, 4);
+    put_throttled(j, &second->throttled);
     put_histogram(j, "latency", &second->latency);
     put_histogram(j, "raw", &second->raw);
     put_histogram(j, "lag", &second->lag);
@@ -151,6 +169,7 @@ void report_total(struct json *j, const struct load_spec *spec, const struct loa
     json_real(j, "cpu", total->cpu, 4);
     json_real(j, "cpu_busiest", total->cpu_busiest, 4);
     json_real(j, "cpu_process", total->cpu_process, 4);
+    put_throttled(j, &total->throttled);
     put_part(j, measured);
     json_open(j, "warmup", '{');
     put_part(j, &total->parts[WARMUP]);
@@ -206,6 +225,12 @@ void report_text(FILE *out, const struct load_spec *spec, const struct load_tota
     if (total->cpu_busiest > 0.9 &&
         (!spec->open || histogram_percentile(&part->lag, 90) > NS_PER_MS))
         fputs("  The generator was at its limit: what it achieved is a lower bound.\n", out);
+    if (total->throttled.known && (double)total->throttled.ns / 1e9 > length * THROTTLED_SHARE)
+        fprintf(out,
+                "  A CPU quota stopped the generator for %.0f ms (in %llu of %llu periods): what it "
+                "achieved is a lower bound.\n",
+                (double)total->throttled.ns / 1e6, (unsigned long long)total->throttled.cut,
+                (unsigned long long)total->throttled.periods);
     if (part->counts.unsent)
         fputs("  Some requests were due but never sent: latencies are a lower bound.\n", out);
     if (total->uncovered)
