@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from . import compare, doctor, drivers, lab, loadgen
+from . import compare, doctor, drivers, lab, loadgen, results
 
 app = typer.Typer(
     name="coebench",
@@ -18,6 +18,8 @@ app = typer.Typer(
 app.command("compare")(compare.compare)
 app.command("plan")(compare.plan)
 app.command("report")(compare.report)
+app.command("derive")(results.derive)
+app.command("verify")(results.verify)
 app.command("doctor")(doctor.doctor)
 app.command("clean")(doctor.clean)
 app.add_typer(drivers.app, name="drivers")

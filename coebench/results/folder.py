@@ -5,16 +5,20 @@
     trials.jsonl         the beginning and the end of every trial
     result.json          what `derive` makes of these three
     logs/                logs of the engines and of failed trials
-    histograms/          HdrHistogram logs
+    histograms/          HdrHistogram logs, made from the observations
+    SHA256SUMS           of all files, written last; `sha256sum -c` reads it
 
-The three inputs are only ever appended to, so a run that is killed leaves all but at most its last line.
+The three inputs are only ever appended to, so a run that is killed leaves all but at most its last line. docs/format.md
+is the format's own description; a change of it raises RUN_FORMAT.
 """
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -22,18 +26,23 @@ import msgspec
 
 from ..contract import BadInput, Observation, now
 from ..hooks import Outcome, TrialInfo, hookimpl
+from . import files, histograms
+from .files import MANIFEST, Files
 from .model import SCHEMA, Result, decode, encode
 
 T = TypeVar("T")
 
-RUN_SCHEMA = "coebench.run/1"
+# 1: as 2, without histograms and checksums.
+RUN_FORMAT = 2
+RUN_SCHEMA = f"coebench.run/{RUN_FORMAT}"
 
-MANIFEST = "manifest.json"
 OBSERVATIONS = "observations.jsonl"
 TRIALS = "trials.jsonl"
 RESULT = "result.json"
 LOGS = "logs"
 HISTOGRAMS = "histograms"
+SUMS = "SHA256SUMS"
+JOURNAL = "journal.jsonl"
 
 
 class TrialLine(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -45,9 +54,10 @@ class TrialLine(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Recorded(msgspec.Struct, frozen=True, kw_only=True):
-    """A run folder as read. `warnings` name what is missing or damaged, each a sentence."""
+    """A run as read. `path`: its folder or archive. `warnings` name what is missing or damaged, each a sentence."""
 
     path: Path
+    format: int = RUN_FORMAT
     manifest: Mapping[str, Any]
     observations: tuple[Observation, ...]
     trials: tuple[TrialLine, ...]
@@ -90,7 +100,7 @@ class Recorder:
 
     @hookimpl(tryfirst=True)
     def run_started(self, run: str, folder: str, manifest: Mapping[str, Any]) -> None:
-        text = msgspec.json.format(self._encoder.encode({"schema": RUN_SCHEMA, **manifest}), indent=2)
+        text = msgspec.json.format(self._encoder.encode({**manifest, "schema": RUN_SCHEMA}), indent=2)
         write_atomic(self.path / MANIFEST, text + b"\n")
 
     @hookimpl(tryfirst=True)
@@ -111,6 +121,9 @@ class Recorder:
     def run_ended(self, run: str, result: Result) -> None:
         write_atomic(self.path / RESULT, encode(result))
         self.close()
+        with contextlib.suppress(BadInput):  # a manifest that somebody else has broken meanwhile
+            write_histograms(self.path, read(self.path).observations)
+        seal(self.path)
 
     def close(self) -> None:
         """Bring everything to disk. Safe to call twice; nothing can be recorded after it."""
@@ -142,78 +155,148 @@ def write_atomic(path: Path, data: bytes) -> None:
     part.replace(path)
 
 
-def read(folder: Path | str) -> Recorded:
-    """Everything that a folder holds, also one of a run that was killed.
+def write_histograms(folder: Path, observations: Iterable[Observation]) -> list[str]:
+    """Write the logs of these observations into a run folder, in place of those there. What could not be is returned."""
+    logs, bad = histograms.logs(observations)
+    (folder / HISTOGRAMS).mkdir(exist_ok=True)
+    for old in (folder / HISTOGRAMS).glob(f"*{histograms.SUFFIX}"):
+        if old.name not in logs:
+            old.unlink()
+    for name, text in logs.items():
+        write_atomic(folder / HISTOGRAMS / name, text.encode())
+    return bad
 
-    Raises BadInput if it is no run folder, if it was written by a newer coebench, or if its manifest can't be read.
+
+def seal(folder: Path, only: Callable[[str], bool] = lambda name: True) -> None:
+    """Write down the checksums of a run folder's files; with `only`, of those, and all others stay as they are written."""
+    with files.opened(folder) as run:
+        sums = {n: s for n, s in read_sums(run)[0].items() if not only(n)}
+        sums |= {n: digest(run, n) for n in run.names if only(n) and summed(n)}
+    write_atomic(folder / SUMS, "".join(f"{sums[n]}  {n}\n" for n in sorted(sums)).encode())
+
+
+def summed(name: str) -> bool:
+    """Whether a file has a checksum: all but those that change after the run, and unfinished ones."""
+    return name not in (SUMS, JOURNAL) and "\n" not in name and not name.rpartition("/")[2].startswith(".")
+
+
+def digest(run: Files, name: str) -> str:
+    """SHA-256 of a file, in hex. Raises what reading it raises."""
+    with run.open(name) as f:
+        return hashlib.file_digest(f, "sha256").hexdigest()  # type: ignore[arg-type]
+
+
+def read_sums(run: Files) -> tuple[dict[str, str], list[str]]:
+    """File name → SHA-256 in hex, as written down, and the lines that are none. Empty where nothing is written."""
+    if SUMS not in run:
+        return {}, []
+    sums, bad = {}, []
+    for line in run.read(SUMS).decode(errors="replace").splitlines():
+        if m := re.fullmatch(r"([0-9a-f]{64}) [ *](.+)", line):
+            sums[m[2]] = m[1]
+        elif line.strip():
+            bad.append(line)
+    return sums, bad
+
+
+def read(path: Path | str) -> Recorded:
+    """Everything that a run recorded, also one that was killed. `path`: a run folder, or an archive of one.
+
+    Raises BadInput if it is no run, if it was written by a newer coebench, or if its manifest can't be read.
     """
-    path = Path(folder)
-    try:
-        manifest = msgspec.json.decode((path / MANIFEST).read_bytes())
-    except (FileNotFoundError, NotADirectoryError):
-        raise BadInput(f"{path} is not a run folder: it holds no {MANIFEST}") from None
-    except OSError as e:
-        raise BadInput(f"can't read {path / MANIFEST}: {e.strerror}") from None
-    except msgspec.DecodeError as e:
-        raise BadInput(f"{path / MANIFEST} is damaged: {e}") from None
-    if not isinstance(manifest, dict):
-        raise BadInput(f"{path / MANIFEST} is damaged: not an object")
-    check_schema(manifest.get("schema"), RUN_SCHEMA, path / MANIFEST)
+    with files.opened(path) as run:
+        return read_files(run)
+
+
+def read_files(run: Files) -> Recorded:
+    """As `read`, of what is open already."""
+    manifest, format = read_manifest(run)
     warnings: list[str] = []
-    observations = tuple(_lines(path / OBSERVATIONS, Observation, warnings))
-    trials = tuple(_lines(path / TRIALS, TrialLine, warnings))
-    return Recorded(path=path, manifest=manifest, observations=observations, trials=trials, warnings=tuple(warnings))
+    observations = tuple(_lines(run, OBSERVATIONS, Observation, warnings))
+    trials = tuple(_lines(run, TRIALS, TrialLine, warnings))
+    return Recorded(
+        path=run.where,
+        format=format,
+        manifest=manifest,
+        observations=observations,
+        trials=trials,
+        warnings=tuple(warnings),
+    )
+
+
+def read_manifest(run: Files) -> tuple[dict[str, Any], int]:
+    """The manifest and the number of its format, which is RUN_FORMAT or an older one. Raises BadInput."""
+    where = run.where / MANIFEST
+    try:
+        manifest = msgspec.json.decode(run.read(MANIFEST))
+    except (FileNotFoundError, NotADirectoryError):
+        raise BadInput(f"{run.where} is not a run folder: it holds no {MANIFEST}") from None
+    except OSError as e:
+        raise BadInput(f"can't read {where}: {e.strerror or e}") from None
+    except (msgspec.DecodeError, UnicodeDecodeError, *files.DAMAGE) as e:
+        raise BadInput(f"{where} is damaged: {e}") from None
+    if not isinstance(manifest, dict):
+        raise BadInput(f"{where} is damaged: not an object")
+    return manifest, check_schema(manifest.get("schema"), RUN_SCHEMA, where)
 
 
 def read_result(path: Path | str) -> Result | None:
-    """The result that a run left: of a run folder, or of a file that `--json` wrote. None if a folder has none, or a
+    """The result that a run left: of a run folder or archive, or of a file that `--json` wrote. None if a run has none, or a
     damaged one, and so has to be derived. Raises BadInput for a newer schema, and for a file that is no result."""
     path = Path(path)
-    file = path / RESULT if path.is_dir() else path
+    if path.is_dir() or files.is_archive(path):
+        with files.opened(path) as run:
+            try:
+                return _result(run.read(RESULT), path / RESULT)
+            except (msgspec.MsgspecError, UnicodeDecodeError, OSError, *files.DAMAGE):
+                return None
     try:
-        data = file.read_bytes()
-        schema = msgspec.json.decode(data, type=_Schema).schema
-        check_schema(schema, SCHEMA, file)
-        return decode(data)
+        return _result(path.read_bytes(), path)
     except (msgspec.MsgspecError, UnicodeDecodeError) as e:
-        if path.is_dir():
-            return None
-        raise BadInput(f"{file} is not a result of coebench: {e}") from None
+        raise BadInput(f"{path} is not a result of coebench: {e}") from None
     except OSError as e:
-        if path.is_dir():
-            return None
-        raise BadInput(f"can't read {file}: {e.strerror}") from None
+        raise BadInput(f"can't read {path}: {e.strerror}") from None
+
+
+def _result(data: bytes, where: Path) -> Result:
+    check_schema(msgspec.json.decode(data, type=_Schema).schema, SCHEMA, where)
+    return decode(data)
 
 
 class _Schema(msgspec.Struct):
     schema: str
 
 
-def check_schema(found: object, known: str, where: Path) -> None:
-    """Raise BadInput if `found` isn't `known` or an older version of it."""
+def check_schema(found: object, known: str, where: Path) -> int:
+    """The number of the version. Raises BadInput if `found` isn't `known` or an older version of it."""
     kind, _, latest = known.partition("/")
     m = re.fullmatch(re.escape(kind) + r"/(\d+)", found) if isinstance(found, str) else None
     if m is None:
         raise BadInput(f"{where} is not of coebench: its schema is {found!r}, not {known!r}")
     if int(m[1]) > int(latest):
         raise BadInput(f"{where} was written by a newer coebench ({found}; this one reads up to {known}): upgrade coebench")
+    return int(m[1])
 
 
-def _lines(path: Path, type: type[T], warnings: list[str]) -> Iterator[T]:
+def _lines(run: Files, name: str, type: type[T], warnings: list[str]) -> Iterator[T]:
     decoder = msgspec.json.Decoder(type)
     try:
-        file = path.open("rb")
+        file = run.open(name)
     except FileNotFoundError:
-        warnings.append(f"{path.name} is missing: the run ended before it saw anything, or the folder isn't whole.")
+        warnings.append(f"{name} is missing: the run ended before it saw anything, or the folder isn't whole.")
         return
+    number = 0
     with file:
-        for number, line in enumerate(file, 1):
-            try:
-                yield decoder.decode(line)
-            except (msgspec.MsgspecError, UnicodeDecodeError) as e:
-                if not line.endswith(b"\n"):
-                    warnings.append(
-                        f"{path.name} breaks off in line {number}: the run was killed while it wrote; the rest is used."
-                    )
-                elif line.strip():
-                    warnings.append(f"{path.name}, line {number} is damaged and left out: {e}.")
+        try:
+            for number, line in enumerate(file, 1):
+                try:
+                    yield decoder.decode(line)
+                except (msgspec.MsgspecError, UnicodeDecodeError) as e:
+                    if not line.endswith(b"\n"):
+                        warnings.append(
+                            f"{name} breaks off in line {number}: the run was killed while it wrote; the rest is used."
+                        )
+                    elif line.strip():
+                        warnings.append(f"{name}, line {number} is damaged and left out: {e}.")
+        except (OSError, *files.DAMAGE) as e:
+            warnings.append(f"{name} can't be read beyond line {number}: {e}; what comes before is used.")

@@ -315,7 +315,7 @@ class Run:
     def _manifest(self) -> dict[str, Any]:
         plan = self.plan
         return {
-            "schema": "coebench.run/1",
+            "schema": folders.RUN_SCHEMA,
             "run": self.id,
             "version": __version__,
             "started": now(),

@@ -191,7 +191,13 @@ def test_plans_names_every_file_of_a_run_folder() -> None:
 
     told = tables(ROOT / "docs/plans.md")["The run folder"]
     files = {folder.MANIFEST, folder.OBSERVATIONS, folder.TRIALS, folder.RESULT, f"{folder.LOGS}/", f"{folder.HISTOGRAMS}/"}
-    assert set(told) == files | {"journal.jsonl"}
+    assert set(told) == files | {folder.JOURNAL, folder.SUMS}
+    page = (ROOT / "docs/format.md").read_text()
+    assert set(tables(ROOT / "docs/format.md")["The run folder"]) == set(told)
+    assert (
+        f'"schema": "{folder.RUN_SCHEMA}"' in page
+        and len(tables(ROOT / "docs/format.md")["Older formats"]) == folder.RUN_FORMAT - 1
+    )
 
 
 @pytest.mark.parametrize("port", [contract.Driver, contract.Provisioner])

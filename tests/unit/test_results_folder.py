@@ -144,7 +144,7 @@ def test_missing_files_are_said(tmp_path):
 @pytest.mark.parametrize(
     ("file", "content", "says"),
     [
-        ("manifest.json", '{"schema": "coebench.run/2"}', "newer coebench .*upgrade"),
+        ("manifest.json", '{"schema": "coebench.run/99"}', "newer coebench .*upgrade"),
         ("manifest.json", '{"schema": "other/1"}', "not of coebench"),
         ("manifest.json", "{}", "not of coebench"),
         ("manifest.json", '{"schema": "coeb', "damaged"),
