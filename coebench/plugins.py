@@ -11,7 +11,7 @@ from stevedore import DriverManager, _cache
 
 from .contract import VERSION, BadInput
 
-GROUPS = ("drivers", "provisioners", "workloads", "scenarios", "reporters", "hooks")
+GROUPS = ("drivers", "provisioners", "workloads", "scenarios", "reporters", "hooks", "generators")
 
 
 class Found(msgspec.Struct, frozen=True, kw_only=True):

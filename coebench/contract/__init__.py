@@ -21,10 +21,11 @@ from .errors import (
     Unplaceable,
     Unsupported,
 )
+from .generator import Generator
 from .journal import Journal, Resource
 from .metric import Better, Metric, Sample
 from .observation import Observation, Observe
-from .prober import Answer, Burst, LoadPlan, LoadResult, Prober, Target
+from .prober import Answer, Burst, LoadPlan, LoadResult, Prober, Ran, Target
 from .provisioner import Provisioner
 from .scenario import Deadline, Scenario, Trial
 from .service import (
@@ -66,6 +67,7 @@ __all__ = [
     "EngineError",
     "EngineInfo",
     "FollowingWatch",
+    "Generator",
     "Health",
     "Host",
     "Instance",
@@ -83,6 +85,7 @@ __all__ = [
     "Prober",
     "Progress",
     "Provisioner",
+    "Ran",
     "Reach",
     "Resource",
     "Role",

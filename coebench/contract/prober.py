@@ -53,6 +53,7 @@ class Burst(msgspec.Struct, frozen=True, kw_only=True):
     cpu: float = 0.0  # cores
     latency: str = ""
     raw: str = ""
+    latency_ms: Mapping[str, float] = {}
 
 
 class LoadPlan(msgspec.Struct, frozen=True, kw_only=True):
@@ -67,6 +68,7 @@ class LoadPlan(msgspec.Struct, frozen=True, kw_only=True):
     warmup: float = 2.0
     path: str = "/"
     timeout: float = 5.0
+    generators: int = 1  # that send together; rate and connections are of all of them
 
 
 class LoadResult(msgspec.Struct, frozen=True, kw_only=True):
@@ -97,6 +99,15 @@ class LoadResult(msgspec.Struct, frozen=True, kw_only=True):
     histogram_unit_ns: int = 1
 
 
+class Ran(msgspec.Struct, frozen=True, kw_only=True):
+    """What came of a program. `code` is its exit code, or minus the signal that ended it."""
+
+    code: int
+    out: str
+    err: str
+    seconds: float
+
+
 class Prober(Protocol):
     """A client inside the bay, deployed there as a service of its own."""
 
@@ -109,11 +120,15 @@ class Prober(Protocol):
     def next(self, timeout: float) -> Answer | None:
         """The next thing that was seen, over all watches, or None after `timeout` seconds."""
 
-    def load(self, plan: LoadPlan, second: Callable[[Burst], None] | None = None) -> LoadResult:
+    def load(self, plan: LoadPlan, second: Callable[[Burst], None] | None = None, tool: str = "") -> LoadResult:
         """Send load and wait for its end; each second is told to `second`, in the caller's thread, as it ends.
 
-        Raises EngineError if the generator fails.
+        `tool` names another generator (`coebench.generators`), for a cross-check: it runs where ours would, and tells no
+        seconds. Raises EngineError if the generator fails, Unsupported if the tool can't send such a load.
         """
+
+    def execute(self, argv: Sequence[str], timeout: float) -> Ran:
+        """Run a program that the prober's image has, there. Raises EngineError if it can't be begun or does not end in time."""
 
     def offset(self) -> tuple[float, float]:
         """Clock offset to the harness and its uncertainty, in seconds (half the shortest round trip)."""

@@ -22,6 +22,15 @@ PINGS = 8
 Listener = Callable[[dict[str, Any]], None]
 
 
+class Encoded(str):
+    """A value that is escaped already."""
+
+
+def argv_word(argv: Iterable[str]) -> Encoded:
+    """A command line as the protocol writes it: each element escaped by itself, commas between."""
+    return Encoded(",".join(quote(word, safe="/") for word in argv))
+
+
 class Agent:
     """Events go to the listener of their id, in a thread of this connection's own."""
 
@@ -101,7 +110,8 @@ class Agent:
         self._socket.close()
 
     def _send(self, verb: str, words: dict[str, Any]) -> None:
-        line = " ".join([verb, *(f"{k}={quote(str(v), safe=':/,.[]-_')}" for k, v in words.items())])
+        values = {k: v if isinstance(v, Encoded) else quote(str(v), safe=":/,.[]-_") for k, v in words.items()}
+        line = " ".join([verb, *(f"{k}={v}" for k, v in values.items())])
         try:
             self._socket.sendall(line.encode() + b"\n")
         except OSError as e:

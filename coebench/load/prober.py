@@ -8,9 +8,10 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from ..contract import Answer, Burst, Driver, EngineError, LoadPlan, LoadResult, PhaseTimeout, Target, Workload
+from .. import plugins
+from ..contract import Answer, Burst, Driver, EngineError, LoadPlan, LoadResult, PhaseTimeout, Ran, Target, Workload
 from . import saturation
-from .agent import Agent, targets_word
+from .agent import Agent, argv_word, targets_word
 
 SERVICE = "coebench-prober"
 
@@ -129,7 +130,11 @@ class BayProber:
 
     # the port: load
 
-    def load(self, plan: LoadPlan, second: Callable[[Burst], None] | None = None) -> LoadResult:
+    def load(self, plan: LoadPlan, second: Callable[[Burst], None] | None = None, tool: str = "") -> LoadResult:
+        if tool:
+            return self._other(tool, plan)
+        if plan.generators > len(self._agents):
+            raise EngineError("the prober", f"{plan.generators} generators are asked for, {len(self._agents)} are connected")
         agent = self._agent
         events: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
         words: dict[str, Any] = {
@@ -164,6 +169,38 @@ class BayProber:
             with contextlib.suppress(EngineError):
                 agent.tell("stop", ident)
 
+    def _other(self, tool: str, plan: LoadPlan) -> LoadResult:
+        """A generator of another make, in the same place as ours."""
+        generator = plugins.load("generators", tool, "generator")()
+        ran = self.execute(generator.command(plan), plan.warmup + plan.duration + plan.timeout + 15)
+        if ran.code:
+            raise EngineError(f"{tool} in the bay", f"it ended with {ran.code}: {ran.err or ran.out}")
+        result: LoadResult = generator.result(plan, ran.out)
+        return result
+
+    def execute(self, argv: Sequence[str], timeout: float) -> Ran:
+        agent = self._agent
+        events: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
+        begun = time.monotonic()
+        said = {"stdout": "", "stderr": ""}
+        ident = agent.begin("exec", events.put, argv=argv_word(argv))
+        try:
+            while True:
+                try:
+                    event = events.get(timeout=max(0.0, begun + timeout - time.monotonic()))
+                except queue.Empty:
+                    agent.tell("stop", ident)
+                    raise EngineError(f"{argv[0]} in the bay", f"it did not end within {timeout:g} s") from None
+                if event["event"] in ("error", "lost"):
+                    raise EngineError(f"{argv[0]} in the bay", event.get("message", "the agent's connection ended"))
+                if event["event"] == "output":
+                    said[event["stream"]] += event["data"]
+                if event["event"] == "exit":
+                    code = -event["signal"] if event["signal"] else event["code"]
+                    return Ran(code=code, out=said["stdout"], err=said["stderr"], seconds=time.monotonic() - begun)
+        finally:
+            agent.forget(ident)
+
 
 def _burst(agent: Agent, event: dict[str, Any]) -> Burst:
     return Burst(
@@ -177,6 +214,7 @@ def _burst(agent: Agent, event: dict[str, Any]) -> Burst:
         unsent=event["unsent"],
         in_flight=event.get("in_flight", 0),
         cpu=event.get("cpu", 0.0),
+        latency_ms=_numbers(event.get("latency_ms")),
         latency=event.get("latency") or "",
         raw=event.get("raw") or "",
     )

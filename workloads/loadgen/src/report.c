@@ -105,6 +105,7 @@ void report_second(struct json *j, const struct load_spec *spec, const struct se
     json_real(j, "cpu_busiest", second->cpu_busiest, 4);
     json_real(j, "cpu_process", second->cpu_process, 4);
     put_throttled(j, &second->throttled);
+    report_percentiles(j, "latency_ms", &second->latency);
     put_histogram(j, "latency", &second->latency);
     put_histogram(j, "raw", &second->raw);
     put_histogram(j, "lag", &second->lag);
