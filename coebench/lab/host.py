@@ -6,6 +6,7 @@ import contextlib
 import fcntl
 import os
 import re
+import shutil
 import signal
 import subprocess
 import tempfile
@@ -92,6 +93,9 @@ class Host(msgspec.Struct, kw_only=True):
         for link, target_path in (("guest", paths.guest()), ("images", Path(s.images))):
             with contextlib.suppress(FileExistsError):
                 (d / link).symlink_to(target_path)
+        begin = Path(s.images) / "data"
+        if s.role is Role.NODE and begin.is_dir() and not any((d / "data").iterdir()):
+            shutil.copytree(begin, d / "data", symlinks=True, copy_function=_share, dirs_exist_ok=True)
         joins = cgroups.create(self.cgroup, s.cpu, s.memory)
         argv = [str(d), s.name, f"{s.address}/{s.bits}", s.gateway, s.layers[-1], ":".join(s.layers), *s.payload]
         net = os.open(f"/proc/{switch.pid}/ns/net", os.O_RDONLY)
@@ -201,6 +205,14 @@ class Host(msgspec.Struct, kw_only=True):
         """Remove what a stopped host leaves: cgroup and folder."""
         cgroups.remove(self.cgroup)
         remove(self.folder)
+
+
+def _share(source: str, target: str) -> None:
+    """One file for all hosts, which engines only ever replace, but for databases: these are written in place."""
+    if source.endswith(".db"):
+        shutil.copy2(source, target)
+    else:
+        os.link(source, target, follow_symlinks=False)
 
 
 def spawn(

@@ -113,17 +113,26 @@ def workloads() -> dict[str, Workload]:
 
 
 def image_folder(coe: str, say: Say) -> Path:
-    """A folder with the archives of all workloads' images, as hosts of a COE's bay see it at /opt/images."""
-    parts = [images.artefact(w, trees.host_tree(), trees.build_tree()) for _, w in sorted(workloads().items())]
+    """A folder with the archives of all workloads' images, as hosts of a COE's bay see it at /opt/images; for Kubernetes
+    also data/containerd, the store that a node begins with, into which containerd itself imported them."""
+    tree = trees.host_tree()
+    parts = [images.artefact(w, tree, trees.build_tree()) for _, w in sorted(workloads().items())]
+    recipe = b""
     if coe == "k8s":
         parts.append(pause())
+        recipe = (paths.guest() / "guest/containerd-store.sh").read_bytes() + f"# in {tree.key}\n".encode()
 
     def build(work: Path, out: Path, say: Say) -> None:
         for part in parts:
             for archive in part.ensure(say).glob("*.tar"):
                 os.link(archive, out / archive.name)
+        if recipe:
+            (work / "store.sh").write_bytes(recipe)
+            trees.in_tree(tree.ensure(say), work, ["bash", "/build/store.sh"], work / "build.log", say, {"images": out})
+            (out / "data").mkdir()
+            shutil.move(work / "store", out / "data/containerd")
 
-    return Artefact(f"images-{coe}", key(*(p.key for p in parts)), build).ensure(say)
+    return Artefact(f"images-{coe}", key(recipe, *(p.key for p in parts)), build).ensure(say)
 
 
 def layers(coe: str, say: Say, options: Mapping[str, str] | None = None) -> tuple[Path, ...]:

@@ -51,6 +51,23 @@ def test_a_users_own_kubernetes_runs_in_place_of_ours(lab_installed: object, tmp
     assert any("of the user's own" in note for note in bay.engine.notes())
 
 
+def test_a_node_begins_with_its_images_and_cannot_change_another_ones(lab_installed: object, gone: Callable[[str], None]) -> None:
+    gone("store-k8s")
+    folder = install.image_folder("k8s", quiet)
+    before = {p: p.stat().st_mtime_ns for p in sorted((folder / "data").rglob("*")) if p.is_file()}
+    assert before
+    bay = bays.LabBay.create("store-k8s", BaySpec(coe="k8s", nodes=2), install.layers("k8s", quiet), folder, quiet)
+    one, two = (bay.host(name) for name in ("n1", "n2"))
+    assert not (one.folder / "upper/var/log/images.log").exists(), "an image was imported again"
+    have = one.exec(["ctr", "-n", "k8s.io", "images", "ls", "-q"]).split()
+    assert {Path(i).name for i in have if ":" in Path(i).name} >= {p.stem for p in folder.glob("*.tar")}
+    name = "docker.io/library/coebench-http:v1"
+    one.exec(["ctr", "-n", "k8s.io", "images", "rm", "--sync", name])
+    assert name not in one.exec(["ctr", "-n", "k8s.io", "images", "ls", "-q"])
+    two.exec(["ctr", "-n", "k8s.io", "run", "--rm", "--net-host", name, "whole", "/bin/sh", "-c", "test -s /etc/passwd"])
+    assert {p: p.stat().st_mtime_ns for p in before} == before
+
+
 @pytest.fixture
 def gone() -> object:
     """Called with a bay's name: it is gone after the test."""
