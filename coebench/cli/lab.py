@@ -155,3 +155,24 @@ def down(
             begun = time.monotonic()
             labs.erase(name)
             typer.echo(f"{name} is gone ({time.monotonic() - begun:.2f} s)")
+
+
+@app.command()
+def prune(
+    days: Annotated[float, typer.Option(help="Remove what was not used for so many days.")] = 30,
+) -> None:
+    """Remove from the cache what was built by other versions and is no longer used. It would be built again if it were needed."""
+    from ..contract import BadInput
+    from ..lab import bay as labs
+    from ..lab import cache, lock
+
+    if days < 0:
+        raise BadInput(f"lab prune: {days:g} days make no sense")
+    with lock.take("lab prune"):
+        if up := labs.names():
+            raise BadInput(f"bays stand on the cache, and {', '.join(up)} is up: coebench lab down first")
+        gone = cache.prune(days, time.time())
+    for name, size in gone.items():
+        typer.echo(f"removed {name} ({size >> 20} MiB)")
+    if not gone:
+        typer.echo(f"everything in the cache was used within {days:g} days")

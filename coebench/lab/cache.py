@@ -6,6 +6,7 @@ import contextlib
 import fcntl
 import hashlib
 import os
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -39,6 +40,7 @@ class Artefact:
     def ensure(self, say: Say) -> Path:
         """Build unless it is there. Two processes may ask at once: the second waits and finds it done."""
         if self.ready:
+            self._used()
             return self.path
         with locked(paths.cache() / f"{self.name}.lock", say, f"another coebench is building {self.name}: waiting"):
             if self.ready:
@@ -52,7 +54,33 @@ class Artefact:
             out.chmod(0o755)
             os.replace(out, self.path)
             remove(work)
+        self._used()
         return self.path
+
+    def _used(self) -> None:
+        """Leave a mark of this use, for `prune`; beside the artefact, which may be below a mounted overlay."""
+        with contextlib.suppress(OSError):  # a cache that is read-only serves as well
+            (paths.cache() / f"{self.path.name}{_USED}").touch()
+
+
+_USED = ".used"
+
+
+def prune(days: float, now: float) -> dict[str, int]:
+    """Remove what no coebench has used for so many days; `now` in seconds since the epoch. Only while no bay is up, since
+    bays stand on artefacts. Returns the bytes that each removed artefact held (what others share by hard link counts, too)."""
+    gone: dict[str, int] = {}
+    folder = paths.cache()
+    for artefact in sorted(folder.iterdir()) if folder.is_dir() else ():
+        if not (artefact.is_dir() and re.search(r"-[0-9a-f]{12}$", artefact.name)):
+            continue
+        mark = folder / f"{artefact.name}{_USED}"
+        used = (mark if mark.exists() else artefact).stat().st_mtime
+        if now - used >= days * 86400:
+            gone[artefact.name] = sum(p.lstat().st_blocks * 512 for p in artefact.rglob("*"))
+            remove(artefact)
+            mark.unlink(missing_ok=True)
+    return gone
 
 
 def key(*parts: str | bytes) -> str:

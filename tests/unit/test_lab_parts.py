@@ -16,7 +16,7 @@ from cryptography import x509
 
 from coebench.contract import BadInput, BaySpec, Role
 from coebench.lab import images, pki, plan
-from coebench.lab.cache import Artefact, key
+from coebench.lab.cache import Artefact, key, prune
 from coebench.lab.engines import engine
 from coebench.lab.host import meminfo
 from coebench.lab.process import Process, kill_all
@@ -124,6 +124,25 @@ def test_a_build_that_failed_goes_on_where_it_stopped(tmp_path: Path, monkeypatc
     assert list(path.iterdir()) == []  # what the failed try put out was not
     assert artefact.ensure(lambda _: None) == path
     assert len(tries) == 2
+
+
+def test_what_is_no_longer_used_can_be_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COEBENCH_CACHE", str(tmp_path))
+
+    def build(work: Path, out: Path, say: object) -> None:
+        (out / "file").write_text("x" * 10000)
+
+    old, new = Artefact("thing", key("old"), build), Artefact("thing", key("new"), build)
+    for artefact in (old, new):
+        artefact.ensure(print)
+    now = old.path.stat().st_mtime + 40 * 86400
+    os.utime(old.path, (0, 0))  # the folder's own age says nothing: it was used a moment ago
+    assert prune(41, now) == {}
+    mark = tmp_path / "lab" / f"{new.path.name}.used"
+    os.utime(mark, (now, now))
+    assert list(prune(30, now)) == [old.path.name]
+    assert not old.ready and new.ready
+    assert sorted(p.name for p in (tmp_path / "lab").glob("thing-*")) == [new.path.name, mark.name]
 
 
 def test_keys_tell_parts_apart() -> None:
