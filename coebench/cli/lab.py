@@ -10,6 +10,9 @@ from typing import Annotated
 
 import typer
 
+from . import lab_magnum
+
+MAGNUM = "magnum"  # the one thing here that is no bay
 app = typer.Typer(help="Real engines on this machine: install, up, status, exec, logs, down.", no_args_is_help=True)
 
 BayName = Annotated[str, typer.Argument(help="A bay: its COE's name unless it was given another (lab status).")]
@@ -17,27 +20,33 @@ BayName = Annotated[str, typer.Argument(help="A bay: its COE's name unless it wa
 
 @app.command()
 def install(
-    coes: Annotated[list[str] | None, typer.Argument(help="COEs; all if none is named.", show_default=False)] = None,
+    coes: Annotated[
+        list[str] | None, typer.Argument(help="COEs, or magnum; all COEs if none is named.", show_default=False)
+    ] = None,
 ) -> None:
     """Build what bays need into the user's cache; goes on where an earlier try stopped."""
     from ..lab import install as installing
     from ..lab.engines import ENGINES, engine
 
     for coe in coes or []:
-        engine(coe)
+        if coe != MAGNUM:
+            engine(coe)
     begun = time.monotonic()
 
     def say(text: str) -> None:
         typer.echo(f"{time.monotonic() - begun:6.1f} s  {text}")
         sys.stdout.flush()
 
-    installing.install(coes or list(ENGINES), say)
+    if wanted := [coe for coe in coes or ENGINES if coe != MAGNUM]:
+        installing.install(wanted, say)
+    if MAGNUM in (coes or []):
+        lab_magnum.install(say)
     say("the lab is installed")
 
 
 @app.command()
 def up(
-    coe: Annotated[str, typer.Argument(help="k8s, swarm or mesos.")],
+    coe: Annotated[str, typer.Argument(help="k8s, swarm or mesos; or magnum, a control plane of its own.")],
     nodes: Annotated[int, typer.Option(help="Nodes, besides the control host.")] = 3,
     name: Annotated[str | None, typer.Option(help="The bay's name; the COE's if not given.")] = None,
     timeouts: Annotated[str, typer.Option(help="stock or harmonised.")] = "stock",
@@ -45,7 +54,10 @@ def up(
     host_cpu: Annotated[float, typer.Option(help="Cores each host may use; 0: no limit.")] = 0.0,
     kubernetes_bin: Annotated[Path | None, typer.Option(help="A folder with your own Kubernetes programs.")] = None,
 ) -> None:
-    """Start a bay and say how to use it. It stays until `coebench lab down`."""
+    """Start a bay, or the lab's own Magnum, and say how to use it. It stays until `coebench lab down`."""
+    if coe == MAGNUM:
+        lab_magnum.up()
+        return
     from ..contract import BaySpec
     from ..lab import bay as bays
     from ..lab import install as installing
@@ -82,6 +94,7 @@ def status() -> None:
     from ..lab import bay as bays
     from ..lab import cgroups
 
+    lab_magnum.status()
     names = bays.names()
     if not names:
         typer.echo("no bay is up")
@@ -122,13 +135,18 @@ def exec_(
 @app.command()
 def logs(
     bay: BayName,
-    host: Annotated[str | None, typer.Argument(help="A host; all if none is named.", show_default=False)] = None,
+    host: Annotated[
+        str | None, typer.Argument(help="A host (of magnum: a service); all if none is named.", show_default=False)
+    ] = None,
     log: Annotated[str | None, typer.Argument(help="A log's name; all if none is given.", show_default=False)] = None,
     lines: Annotated[int, typer.Option("-n", help="Lines of each.")] = 20,
 ) -> None:
     """Print the ends of the engines' logs."""
     from ..lab.bay import LabBay
 
+    if bay == MAGNUM:
+        lab_magnum.logs(host, lines)
+        return
     opened = LabBay.open(bay)
     for h in [opened.host(host)] if host else opened.hosts:
         for file in sorted((h.folder / "upper/var/log").glob("*.log")):
@@ -147,11 +165,14 @@ def down(
     from ..lab import lock
 
     with lock.take("lab down"):
-        known = labs.names()
+        known = [*([MAGNUM] if lab_magnum.there() else []), *labs.names()]  # with Magnum go the bays made through it
         for name in bays or known:
             if name not in known:
                 raise BadInput(f"no lab bay '{name}' is up" + (f"; up: {', '.join(known)}" if known else ""))
         for name in bays or known:
+            if name == MAGNUM:
+                lab_magnum.down()
+                continue
             begun = time.monotonic()
             labs.erase(name)
             typer.echo(f"{name} is gone ({time.monotonic() - begun:.2f} s)")

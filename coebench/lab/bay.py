@@ -7,7 +7,7 @@ import os
 import shutil
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -68,10 +68,23 @@ class LabBay:
             raise BadInput(f"no lab bay '{name}' is up (coebench lab status lists those that are)") from None
 
     @classmethod
-    def create(cls, name: str, spec: BaySpec, layers: tuple[Path, ...], images: Path, step: Step) -> LabBay:
-        """Make a bay; returns when its engine is ready on all nodes. On failure it is left as it is, for its logs."""
+    def create(
+        cls,
+        name: str,
+        spec: BaySpec,
+        layers: tuple[Path, ...],
+        images: Path,
+        step: Step,
+        secrets: Mapping[str, str] | None = None,
+    ) -> LabBay:
+        """Make a bay; returns when its engine is ready on all nodes. On failure it is left as it is, for its logs.
+
+        `secrets`: "ca.crt" and "ca.key" of an authority that is to be the bay's own, so that whoever it signs for can use
+        the engine's API over TLS.
+        """
         layout = plan.Layout.of(spec.controls, spec.nodes)
         state = State(name=name, spec=spec, layout=layout, layers=tuple(map(str, layers)), images=str(images))
+        state.secrets = dict(secrets or {})
         bay = cls(state)
         if bay.folder.exists():
             raise BadInput(f"lab bay '{name}' is there already: coebench lab down {name}, or coebench clean")
@@ -243,16 +256,22 @@ class LabBay:
 
 
 def names() -> list[str]:
-    """The bays that are up, or that something is left of."""
+    """The bays that are up, or that something is left of. The lab's Magnum is none, though it has a cgroup as they have."""
     bays = paths.state() / "bays"
     found = {p.name for p in bays.iterdir()} if bays.is_dir() else set()
     for folder in cgroups.folders():
         found.update(p.name for p in folder.iterdir() if p.is_dir())
-    return sorted(found)
+    return sorted(found - {"magnum"})
 
 
 def erase(name: str) -> None:
-    """Remove all of a bay, whatever state it is in: works from its cgroups and folder alone.
+    """Remove all of a bay, whatever state it is in: works from its cgroups and folder alone."""
+    end_all(name)
+    remove(paths.state() / "bays" / name)
+
+
+def end_all(name: str) -> None:
+    """Kill every process in a cgroup of the lab and remove it. Raises BayFailed if one would not end.
 
     Killing pid 1 of a host ends everything in it; the rest of the loop is for a bay caught while being made.
     """
@@ -267,7 +286,6 @@ def erase(name: str) -> None:
         if not victims:
             time.sleep(0.002)  # dying, not yet out of the cgroup
     cgroups.remove(name)
-    remove(paths.state() / "bays" / name)
 
 
 def _of(pid: int) -> Process | None:

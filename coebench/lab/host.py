@@ -216,14 +216,23 @@ def _share(source: str, target: str) -> None:
 
 
 def spawn(
-    script: Path, argv: list[str], joins: list[Path], log: Path, fds: Mapping[int, int], *, whole: bool, stdin: str = ""
+    script: Path,
+    argv: list[str],
+    joins: list[Path],
+    log: Path,
+    fds: Mapping[int, int],
+    *,
+    whole: bool,
+    stdin: str = "",
+    net: bool = True,
 ) -> Process:
     """Start a guest script in new namespaces, detached from us, in the cgroups named, and wait for its "ok" on fd 8.
 
-    `whole`: pid 1 of a host, with all six namespaces; else network and mounts only. `fds` maps the script's descriptor
+    `whole`: pid 1 of a host, with all six namespaces; else network and mounts only. Without `net` the network stays the
+    machine's. `fds` maps the script's descriptor
     numbers to ours. Raises BayFailed with what it wrote.
     """
-    spaces = ["--net", "--mount"]
+    spaces = ["--net", "--mount"] if net else ["--mount"]
     if whole:
         spaces += ["--pid", "--uts", "--ipc", "--cgroup", "--fork", "--kill-child=SIGKILL"]
     ok_read, ok_write = os.pipe()

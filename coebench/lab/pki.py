@@ -1,4 +1,6 @@
-"""A bay's certificate authority and certificates: ECDSA on P-256, valid for ten years, PEM text."""
+"""A bay's certificate authority and certificates: ECDSA on P-256, valid for ten years, PEM text.
+
+An authority that somebody else made (Magnum) may have an RSA key as well."""
 
 from __future__ import annotations
 
@@ -7,7 +9,7 @@ import ipaddress
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 _START = datetime.datetime(2020, 1, 1, tzinfo=datetime.UTC)  # before any engine here, so that a wrong clock does no harm
@@ -22,7 +24,7 @@ class Authority:
         self.key = key
         self._cert = x509.load_pem_x509_certificate(cert.encode())
         loaded = serialization.load_pem_private_key(key.encode(), None)
-        assert isinstance(loaded, ec.EllipticCurvePrivateKey)
+        assert isinstance(loaded, ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey)
         self._key = loaded
 
     @classmethod

@@ -26,9 +26,11 @@ from ..lab import bay as lab
 from ..lab import cgroups, install, lock, paths, plan, usage
 from ..lab.cache import Say
 from ..lab.engines import engine
+from ..lab.magnum import plane as magnum
 from ..lab.paths import existing
 
 SPARE_MEMORY = 1 << 30  # bytes left to the machine itself
+MAGNUM = "the lab's Magnum"
 LEAST_HOST = 512 << 20
 LEAST_DISK = 128 << 20  # bytes a host, for what its engine keeps
 
@@ -143,12 +145,16 @@ class LabProvisioner:
         return tuple(u for host in lab.LabBay.open(bay.name).hosts for u in usage.of(host))
 
     def leftovers(self) -> tuple[str, ...]:
-        return tuple(f"lab bay {name}" for name in lab.names())
+        own = (MAGNUM,) if magnum.left() else ()
+        return own + tuple(f"lab bay {name}" for name in lab.names())
 
     def clean(self) -> tuple[str, ...]:
         """Raises BadInput if a run that is alive holds the lab."""
         with lock.take("clean"):
             removed = []
+            if magnum.left():
+                magnum.down()
+                removed.append(MAGNUM)
             for name in lab.names():
                 lab.erase(name)
                 removed.append(f"lab bay {name}")

@@ -64,16 +64,17 @@ class Kubernetes(Engine):
         self.own = "kubernetes-bin" in spec.options
 
     def prepare(self, secrets: dict[str, str]) -> None:
-        if not secrets:
+        if "ca.crt" not in secrets:
             ca = pki.Authority.new("coebench-lab-k8s")
             secrets["ca.crt"], secrets["ca.key"] = ca.cert, ca.key
+        ca = pki.Authority(secrets["ca.crt"], secrets["ca.key"])
+        if "apiserver.crt" not in secrets:
             names = ("127.0.0.1", plan.address("c1"), "10.78.0.1", "localhost", "kubernetes", "kubernetes.default")
             secrets["apiserver.crt"], secrets["apiserver.key"] = ca.sign("kube-apiserver", names=names)
             secrets["kubelet-client.crt"], secrets["kubelet-client.key"] = ca.sign("apiserver-kubelet-client", "system:masters")
             secrets["sa.pub"], secrets["sa.key"] = pki.key_pair()
             for name, (common, organisation) in CLIENTS.items():
                 secrets[f"{name}.crt"], secrets[f"{name}.key"] = ca.sign(common, organisation)
-        ca = pki.Authority(secrets["ca.crt"], secrets["ca.key"])
         for node in self.layout.nodes:
             if f"{node}.crt" not in secrets:
                 secrets[f"{node}.crt"], secrets[f"{node}.key"] = ca.sign(f"system:node:{node}", "system:nodes")

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 
-from ...contract import Access, Role
-from .. import plan
+from ...contract import Access, BaySpec, Role
+from .. import pki, plan
 from ..host import Host
 from .base import Engine
+
+TLS_PORT = 2376
 
 # Stock: swarm's defaults. The harmonised heartbeat makes a dead node known after about 10 s, as on every engine:
 # swarmkit gives a node up after three beats.
@@ -22,8 +24,25 @@ class Swarm(Engine):
     title = "Docker Swarm"
     version = "20.10.24"
 
+    def __init__(self, spec: BaySpec, layout: plan.Layout) -> None:
+        super().__init__(spec, layout)
+        self.secrets: Mapping[str, str] = {}
+
+    def prepare(self, secrets: dict[str, str]) -> None:
+        """With an authority given, every daemon listens on TCP too, for whoever that authority signed for."""
+        self.secrets = secrets
+        if "ca.crt" in secrets:
+            ca = pki.Authority(secrets["ca.crt"], secrets["ca.key"])
+            for name, _ in self.layout.hosts:
+                if f"{name}.crt" not in secrets:
+                    names = (plan.address(name), name, "127.0.0.1", "localhost")
+                    secrets[f"{name}.crt"], secrets[f"{name}.key"] = ca.sign(name, names=names)
+
     def files(self, host: str, role: Role) -> Mapping[str, str]:
-        return {}
+        if "ca.crt" not in self.secrets:
+            return {}
+        parts = {"ca.pem": "ca.crt", "cert.pem": f"{host}.crt", "key.pem": f"{host}.key"}
+        return {f"/etc/docker/tls/{file}": self.secrets[name] for file, name in parts.items()}
 
     def payload(self, host: str, role: Role) -> tuple[str, ...]:
         return ("/opt/coebench/guest/swarm.sh", role.value)
@@ -74,6 +93,8 @@ class Swarm(Engine):
 
     def access(self, hosts: list[Host]) -> Access:
         def socket(h: Host) -> str:
+            if "ca.crt" in self.secrets:
+                return f"tcp://{plan.address(h.spec.name)}:{TLS_PORT}"
             return f"unix://{h.root}/run/docker.sock"
 
         nodes = {h.spec.name: socket(h) for h in hosts if h.spec.role is Role.NODE and h.alive}
