@@ -11,6 +11,10 @@ import typer
 from ..hooks import Outcome, TrialInfo, hookimpl
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ..results.gates import Condition
+    from ..results.model import Gate, Result
     from ..runner.plan import Plan
     from ..runner.run import Run
 
@@ -32,6 +36,12 @@ Setting = Annotated[
     typer.Option("--set", help="SCENARIO.SETTING=VALUE, the value in TOML: --set 'deploy.instances=[1,30]'"),
 ]
 ProvisionerName = Annotated[str | None, typer.Option("--provisioner", help="Where bays come from.")]
+FailIf = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="End with 3 if this is so: 'swarm.deploy.all_answer > 20s'. May be given more than once.", show_default=False
+    ),
+]
 
 
 def compare(
@@ -48,23 +58,28 @@ def compare(
     setting: Setting = None,
     provisioner: ProvisionerName = None,
     runs: Annotated[Path, typer.Option(help="Where run folders are made.")] = Path("runs"),
+    fail_if: FailIf = None,
     json: Annotated[bool, typer.Option("--json", help="Print the result, alone, as JSON on standard output.")] = False,
 ) -> None:
     """Put the same workload on each COE, by turns, and print the table.
 
-    Exit code: 0 all measured, 1 some trial failed (the table says which and why), 2 bad input, 130 interrupted.
+    Exit code: 0 all measured, 1 some trial failed (the table says which and why), 2 bad input, 3 what --fail-if names is so,
+    130 interrupted.
     """
     from ..report.progress import Progress
+    from ..results import gates
     from ..runner.run import Interrupted, Run
 
     effective = _plan(
         subjects, plan, profile, trials, scenarios, seed, nodes, host_cpu, host_memory, timeouts, setting, provisioner
     )
+    conditions = [gates.parse(text) for text in fail_if or ()]
     progress = Progress()
     first = _FirstBlock()
     command = ["coebench", *sys.argv[1:]]
     run = Run(effective, runs, command, [progress, first], lambda text: print(text, file=sys.stderr, flush=True))
     first.run = run
+    gates.check(conditions, [s.name for s in effective.subjects], {n: s.metrics for n, s in run.scenarios.items()})
     try:
         result = run.execute()
     except Interrupted:
@@ -74,9 +89,10 @@ def compare(
         raise typer.Exit(130) from None
     finally:
         progress.close()
-    _render(result, "json" if json else "terminal")
+    result = gated(result, conditions, strict=False)
+    _render([result], "json" if json else "terminal")
     print(f"run folder: {run.folder}", file=sys.stderr)
-    raise typer.Exit(0 if result.measured else 1)
+    raise typer.Exit(told(result.gates) or (0 if result.measured else 1))
 
 
 class _FirstBlock:
@@ -120,21 +136,56 @@ def plan(
 
 
 def report(
-    run: Annotated[Path, typer.Argument(help="A run folder, or a file that --json wrote.")],
-    format: Annotated[str, typer.Option("--format", help="terminal, markdown, svg or json.")] = "terminal",
+    runs: Annotated[list[Path], typer.Argument(help="Run folders, .zip or .tar.gz of them, or files that --json wrote.")],
+    format: Annotated[
+        str, typer.Option("--format", help="terminal, markdown, github, json, csv, csv-samples, openmetrics, junit, svg.")
+    ] = "terminal",
+    fail_if: FailIf = None,
 ) -> None:
-    """Print the report of a run again."""
+    """Print the report of runs again.
+
+    Exit code: 0, or 3 if what --fail-if names is so.
+    """
+    from ..results import derive, gates
+    from .results import scenarios
+
+    conditions = [gates.parse(text) for text in fail_if or ()]
+    known = scenarios()
+    results = [gated(derive.load(run, known), conditions) for run in runs]
+    _render(results, format)
+    if code := told([g for r in results for g in r.gates]):
+        raise typer.Exit(code)
+
+
+def gated(result: Result, conditions: list[Condition], strict: bool = True) -> Result:
+    """The result with what became of the conditions; `strict` raises BadInput for one that it has no row for."""
+    import msgspec
+
+    from ..results import gates
+
+    return msgspec.structs.replace(result, gates=gates.judge(conditions, result, strict=strict)) if conditions else result
+
+
+def told(gates: Sequence[Gate]) -> int:
+    """Say on standard error what became of gates; returns 3 if one failed, else 0."""
+    from ..report.words import clean
+
+    for g in gates:
+        print(f"{'passed' if g.passed else 'FAILED'}  {clean(g.text)}: {clean(g.reason)}", file=sys.stderr)
+    return 0 if all(g.passed for g in gates) else 3
+
+
+def _render(results: list[Result], format: str) -> None:
     from .. import plugins
-    from ..results import derive
+    from ..contract import BadInput
 
-    scenarios = {name: plugins.load("scenarios", name, "scenario")() for name in plugins.names("scenarios")}
-    _render(derive.load(run, scenarios), format)
-
-
-def _render(result: Any, format: str) -> None:
-    from .. import plugins
-
-    plugins.load("reporters", format, "format")().render(result, sys.stdout)
+    reporter = plugins.load("reporters", format, "format")()
+    if len(results) == 1:
+        reporter.render(results[0], sys.stdout)
+    elif hasattr(reporter, "render_all"):
+        reporter.render_all(results, sys.stdout)
+    else:
+        raise BadInput(f"--format {format} takes one run at a time")
     sys.stdout.flush()
 
 

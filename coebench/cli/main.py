@@ -20,6 +20,7 @@ app.command("plan")(compare.plan)
 app.command("report")(compare.report)
 app.command("derive")(results.derive)
 app.command("verify")(results.verify)
+app.command("export")(results.export)
 app.command("doctor")(doctor.doctor)
 app.command("clean")(doctor.clean)
 app.add_typer(drivers.app, name="drivers")
@@ -43,7 +44,7 @@ def root(
 
 
 def main() -> None:
-    """Exit codes: 0 all measured, 1 some trial failed, 2 bad input, 130 interrupted."""
+    """Exit codes: 0 all measured, 1 some trial failed, 2 bad input, 3 a gate failed, 130 interrupted."""
     from ..contract import BadInput, CoebenchError
 
     try:

@@ -1,4 +1,4 @@
-"""`coebench derive` and `verify`: runs that lie on a disk."""
+"""`coebench derive`, `verify` and `export`: runs that lie on a disk."""
 
 from __future__ import annotations
 
@@ -90,6 +90,23 @@ def verify(
         bad = sum(f.wrong for f in found.findings)
         typer.echo(f"{_clean(str(run))}: " + ("in order" if found.ok else f"{bad} thing{'s' * (bad > 1)} wrong"))
     raise typer.Exit(0 if found.ok else 1)
+
+
+def export(
+    runs: Annotated[list[Path], typer.Argument(help="Run folders, or .zip or .tar.gz of them.", show_default=False)],
+    to: Annotated[Path, typer.Option(help="The folder to write into; it is made if it isn't there.")] = Path("export"),
+    format: Annotated[str, typer.Option("--format", help="csv, parquet, openmetrics, hgrm; with commas between.")] = "csv",
+) -> None:
+    """Write figures as files for other programs: tables of metrics, samples and trials, and percentile distributions."""
+    from ..report import export as exporting
+    from ..results import derive as deriving
+
+    formats = [f.strip() for f in format.split(",")]
+    exporting.check(formats)
+    known = scenarios()
+    results = [deriving.load(run, known) for run in runs]
+    for path in exporting.export(results, runs, formats, to):
+        typer.echo(path)
 
 
 def _clean(text: str) -> str:

@@ -13,7 +13,7 @@ from ..results.model import Result
 
 class Reporter(Protocol):
     """One output format; the entry points of the group `coebench.reporters` name classes that can be made without
-    arguments."""
+    arguments. One that can set several runs has `render_all(results, out)` as well."""
 
     name: ClassVar[str]  # what `--format` takes
 

@@ -8,6 +8,7 @@ from typing import ClassVar, TextIO
 
 from ..results.model import Result
 from .table import Cell, Column, Row, Section, table
+from .words import clean
 
 
 class MarkdownReporter:
@@ -17,6 +18,13 @@ class MarkdownReporter:
 
     def render(self, result: Result, out: TextIO) -> None:
         out.write("\n".join(self.lines(result)) + "\n")
+
+    def render_all(self, results: Sequence[Result], out: TextIO) -> None:
+        """One after the other, each under its name."""
+        for result in results:
+            out.write(f"## {escape(clean(result.run.id))}\n\n")
+            self.render(result, out)
+            out.write("\n")
 
     def lines(self, result: Result) -> Iterator[str]:
         t = table(result)

@@ -46,6 +46,11 @@ class TerminalReporter:
             self.print(result, console)
         out.write("".join(f"{line.rstrip()}\n" for line in captured.get().splitlines()))
 
+    def render_all(self, results: Sequence[Result], out: TextIO) -> None:
+        """One after the other; the last line of each names its run."""
+        for result in results:
+            self.render(result, out)
+
     def print(self, result: Result, console: Console) -> None:
         """As `render`, to a console."""
         setter = _Setter(ascii=console.options.ascii_only, width=console.width)

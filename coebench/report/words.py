@@ -35,7 +35,7 @@ def scale(unit: str, values: Iterable[float]) -> Scale:
     elif unit == "B":
         steps = (Scale(2**-30, "GiB"), Scale(2**-20, "MiB"), Scale(2**-10, "KiB"), Scale(1, "B"))
     else:
-        return Scale(1, unit)
+        return Scale(1, clean(unit))
     if not top:
         return Scale(1, unit)
     return next((s for s in steps if top * s.factor >= 1), steps[-1])

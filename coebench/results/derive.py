@@ -17,6 +17,7 @@ import msgspec
 
 from ..contract import Better, Metric, Observation, Sample, Scenario
 from . import folder, stats
+from .known import known
 from .model import (
     BayResult,
     Harness,
@@ -358,15 +359,7 @@ def _ratio(a: str, b: str, c: stats.Comparison, limited: bool) -> Ratio:
 def _cell(
     metric: Metric, samples: tuple[SampleValue, ...], reason: str | None, missing: Mapping[str, int]
 ) -> tuple[Values, stats.Sampled]:
-    low, high = [], []
-    for s in samples:
-        # A generator at its limit bounds a rate from below. What it does to a latency has no direction that one could
-        # defend: it adds its own queue and takes away load.
-        spoilt = s.limited and metric.better is Better.LOWER
-        low.append(min(0.0, s.value) if spoilt else s.value)
-        high.append(math.inf if spoilt or s.limited or s.censored else s.value)
     # The cell shows what was measured; the comparison is made of what can be known.
-    known = stats.Sampled.of(low, high, [s.block for s in samples])
     shown = stats.Sampled.of(
         [s.value for s in samples], [math.inf if s.censored else s.value for s in samples], [s.block for s in samples]
     )
@@ -390,7 +383,7 @@ def _cell(
         limited=reason if metric.better is Better.LOWER else None,
         unstable=None if metric.better is Better.NEITHER else stats.instability(shown),
     )
-    return value, known
+    return value, known(metric.better, samples)
 
 
 def _noise(manifest: Mapping[str, Any], metrics: Sequence[MetricResult]) -> Noise | None:

@@ -40,7 +40,7 @@ class Found(NamedTuple):
     @property
     def file(self) -> str:
         """Its log's name in the folder of histograms."""
-        return f"{_safe(self.trial or 'run')}.{_safe(self.what)}{SUFFIX}"
+        return f"{safe(self.trial or 'run')}.{safe(self.what)}{SUFFIX}"
 
 
 def find(observation: Observation) -> Iterator[Found]:
@@ -92,7 +92,7 @@ def header(trial: str, what: str, at: float) -> str:
     """The head of a log whose intervals begin at `at`, seconds since the epoch."""
     when = time.strftime("%a %b %d %H:%M:%S UTC %Y", time.gmtime(at))
     return (
-        f"#[coebench: trial {_safe(trial)}, {_safe(what)}; values in ns, Interval_Max in ms]\n"
+        f"#[coebench: trial {safe(trial)}, {safe(what)}; values in ns, Interval_Max in ms]\n"
         "#[Histogram log format version 1.3]\n"
         f"#[StartTime: {at:.3f} (seconds since epoch), {when}]\n"
         f"#[BaseTime: {at:.3f} (seconds since epoch)]\n"
@@ -137,7 +137,8 @@ def _word(value: Any) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def _safe(text: str) -> str:
+def safe(text: str) -> str:
+    """A text as a part of a file's name."""
     return re.sub(r"[^A-Za-z0-9._-]+", "-", text).strip(".")[:120] or "x"
 
 

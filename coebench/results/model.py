@@ -191,8 +191,16 @@ class TrialResult(msgspec.Struct, frozen=True, kw_only=True):
     evidence: str = ""
 
 
+class Gate(msgspec.Struct, frozen=True, kw_only=True):
+    """A condition that was put to a result (`--fail-if`), and what became of it. `reason`: the figures that decided it."""
+
+    text: str
+    passed: bool
+    reason: str = ""
+
+
 class Result(msgspec.Struct, frozen=True, kw_only=True):
-    """All of it."""
+    """All of it. `gates` are those that were asked for with this report: a run folder's own result has none."""
 
     schema: str = SCHEMA
     run: RunInfo
@@ -201,6 +209,7 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     metrics: tuple[MetricResult, ...] = ()
     trials: tuple[TrialResult, ...] = ()
     warnings: tuple[str, ...] = ()
+    gates: tuple[Gate, ...] = ()
 
     @property
     def measured(self) -> bool:

@@ -22,7 +22,7 @@ def test_round_trip(tmp_path):
 def test_plain_json_without_numbers_that_json_has_not(tmp_path):
     result = derive(Synthetic(tmp_path).write(), SCENARIOS)
     plain = json.loads(encode(result), parse_constant=lambda name: pytest.fail(f"{name} in JSON"))
-    assert set(plain) == {"schema", "run", "bays", "scenarios", "metrics", "trials", "warnings"}
+    assert set(plain) == {"schema", "run", "bays", "scenarios", "metrics", "trials", "warnings", "gates"}
     assert plain["schema"] == "coebench.result/1"
     cell = plain["metrics"][0]["values"]["swarm"]
     assert {"median", "low", "high", "n", "censored", "failed", "samples"} <= set(cell)
