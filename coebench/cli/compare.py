@@ -69,6 +69,7 @@ def compare(
     from ..report.progress import Progress
     from ..results import gates
     from ..runner.run import Interrupted, Run
+    from . import output as outputs
 
     effective = _plan(
         subjects, plan, profile, trials, scenarios, seed, nodes, host_cpu, host_memory, timeouts, setting, provisioner
@@ -90,7 +91,7 @@ def compare(
     finally:
         progress.close()
     result = gated(result, conditions, strict=False)
-    _render([result], "json" if json else "terminal")
+    outputs.render([result], [], "json" if json else "terminal", sys.stdout)
     print(f"run folder: {run.folder}", file=sys.stderr)
     raise typer.Exit(told(result.gates) or (0 if result.measured else 1))
 
@@ -138,21 +139,32 @@ def plan(
 def report(
     runs: Annotated[list[Path], typer.Argument(help="Run folders, .zip or .tar.gz of them, or files that --json wrote.")],
     format: Annotated[
-        str, typer.Option("--format", help="terminal, markdown, github, json, csv, csv-samples, openmetrics, junit, svg.")
+        str,
+        typer.Option(
+            "--format", help="terminal, markdown, html, github, json, csv, csv-samples, openmetrics, junit, svg or png."
+        ),
     ] = "terminal",
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="Write there: a file; with svg and png a folder, for a picture of each plot."),
+    ] = None,
+    theme: Annotated[str, typer.Option(help="Of pictures: light or dark.")] = "light",
     fail_if: FailIf = None,
 ) -> None:
-    """Print the report of runs again.
+    """Print the report of runs again, or write it: as a page, as pictures, or in another format.
 
     Exit code: 0, or 3 if what --fail-if names is so.
     """
     from ..results import derive, gates
+    from . import output as outputs
     from .results import scenarios
+
+    outputs.check(len(runs), format, output, theme)
 
     conditions = [gates.parse(text) for text in fail_if or ()]
     known = scenarios()
     results = [gated(derive.load(run, known), conditions) for run in runs]
-    _render(results, format)
+    outputs.write(runs, results, format, output, theme)
     if code := told([g for r in results for g in r.gates]):
         raise typer.Exit(code)
 
@@ -173,20 +185,6 @@ def told(gates: Sequence[Gate]) -> int:
     for g in gates:
         print(f"{'passed' if g.passed else 'FAILED'}  {clean(g.text)}: {clean(g.reason)}", file=sys.stderr)
     return 0 if all(g.passed for g in gates) else 3
-
-
-def _render(results: list[Result], format: str) -> None:
-    from .. import plugins
-    from ..contract import BadInput
-
-    reporter = plugins.load("reporters", format, "format")()
-    if len(results) == 1:
-        reporter.render(results[0], sys.stdout)
-    elif hasattr(reporter, "render_all"):
-        reporter.render_all(results, sys.stdout)
-    else:
-        raise BadInput(f"--format {format} takes one run at a time")
-    sys.stdout.flush()
 
 
 def _plan(

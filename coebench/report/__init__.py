@@ -1,13 +1,16 @@
 """Readers of a result, and nothing more: a report measures nothing, decides nothing and gives nothing back.
 
 `table` turns a result into rows, sentences and footnotes in plain text; `terminal` and `markdown` set those, `json` prints
-the model itself. `progress` is the display of a run under way.
+the model itself. `plots` makes figures of a result and of what was recorded; `html` and `pictures` show them. `progress` is the
+display of a run under way, `live` has the others.
 """
 
 from __future__ import annotations
 
-from typing import ClassVar, Protocol, TextIO
+from collections.abc import Iterable
+from typing import ClassVar, Protocol, TextIO, runtime_checkable
 
+from ..contract import Observation
 from ..results.model import Result
 
 
@@ -19,3 +22,11 @@ class Reporter(Protocol):
 
     def render(self, result: Result, out: TextIO) -> None:
         """Write the whole report. `out` is open for text; it is not closed."""
+
+
+@runtime_checkable
+class RunReporter(Reporter, Protocol):
+    """A format that also shows what was recorded: it is given the observations where there is a run folder."""
+
+    def render_run(self, result: Result, observations: Iterable[Observation], out: TextIO) -> None:
+        """As `render`. The observations are read through once."""

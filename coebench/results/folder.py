@@ -224,6 +224,12 @@ def read_files(run: Files) -> Recorded:
     )
 
 
+def observations(path: Path | str) -> Iterator[Observation]:
+    """The observations of a run folder or archive one by one, for who need not hold them all; damaged lines are passed over."""
+    with files.opened(path) as run:
+        yield from _lines(run, OBSERVATIONS, Observation, [])
+
+
 def read_manifest(run: Files) -> tuple[dict[str, Any], int]:
     """The manifest and the number of its format, which is RUN_FORMAT or an older one. Raises BadInput."""
     where = run.where / MANIFEST
