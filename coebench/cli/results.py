@@ -1,4 +1,4 @@
-"""`coebench derive`, `verify` and `export`: runs that lie on a disk."""
+"""`coebench derive`, `verify`, `diff`, `history` and `export`: runs that lie on a disk."""
 
 from __future__ import annotations
 
@@ -90,6 +90,108 @@ def verify(
         bad = sum(f.wrong for f in found.findings)
         typer.echo(f"{_clean(str(run))}: " + ("in order" if found.ok else f"{bad} thing{'s' * (bad > 1)} wrong"))
     raise typer.Exit(0 if found.ok else 1)
+
+
+def diff(
+    a: Annotated[
+        Path, typer.Argument(help="The run from before: a folder, an archive, or a file that --json wrote.", show_default=False)
+    ],
+    b: Annotated[Path, typer.Argument(help="The run to be judged.", show_default=False)],
+    match: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="OLD=NEW: which subject of the second run is which of the first, where names differ.", show_default=False
+        ),
+    ] = None,
+    margin: Annotated[float, typer.Option(help="In per cent: what differs by less for certain is the same.")] = 10.0,
+    anyway: Annotated[bool, typer.Option("--anyway", help="Compare runs although settings or machines differ.")] = False,
+    fail_if: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="End with 3 if this is so: worse, 'worse(swarm.*)', 'ratio(k8s.deploy.all_answer) > 1.1'.", show_default=False
+        ),
+    ] = None,
+    format: Annotated[str, typer.Option("--format", help="terminal, markdown or json.")] = "terminal",
+) -> None:
+    """Compare two runs, figure by figure: better, worse, same, or not to be told.
+
+    Runs that were asked different things, or on different machines, are refused: the line that differs is named.
+    Exit code: 0, 2 the runs can't be compared, 3 what --fail-if names is so.
+    """
+    import msgspec
+
+    from ..contract import BadInput
+    from ..report import compared
+    from ..results import comparable, gates
+    from ..results import derive as deriving
+    from ..results import diff as diffing
+    from .compare import told
+
+    if format not in ("terminal", "markdown", "json"):
+        raise BadInput(f"unknown format '{format}'; known: terminal, markdown, json")
+    if not 0 < margin < 1000:
+        raise BadInput(f"--margin {margin:g}: per cent above 0")
+    conditions = [gates.parse(text) for text in fail_if or ()]
+    pairs = {}
+    for text in match or ():
+        one, equals, other = text.partition("=") if text.count("=") == 1 else _halves(text)
+        if not (equals and one and other):
+            raise BadInput(f"--match {text}: write OLD=NEW")
+        pairs[one] = other
+    known = scenarios()
+    found = diffing.diff(
+        deriving.load(a, known),
+        deriving.load(b, known),
+        comparable.manifest(a),
+        comparable.manifest(b),
+        match=pairs,
+        margin=margin / 100,
+        anyway=anyway,
+    )
+    found = msgspec.structs.replace(found, gates=diffing.judge(conditions, found))
+    if format == "json":
+        typer.echo(diffing.encode(found).decode(), nl=False)
+    elif format == "markdown":
+        typer.echo("\n".join(compared.markdown(found)))
+    else:
+        compared.terminal(found, sys.stdout)
+    if code := told(found.gates):
+        raise typer.Exit(code)
+
+
+def _halves(text: str) -> tuple[str, str, str]:
+    """A pair of names that hold '=' themselves (k8s:timeouts=stock=k8s:timeouts=harmonised): the middle one parts them."""
+    words = text.split("=")
+    middle = len(words) // 2
+    return "=".join(words[:middle]), "=" if len(words) % 2 == 0 else "", "=".join(words[middle:])
+
+
+def history(
+    folder: Annotated[Path, typer.Argument(help="Where run folders, archives of them or files of --json lie.")] = Path("runs"),
+    metric: Annotated[
+        str | None,
+        typer.Option(help="Which figure: swarm.deploy.all_answer[instances=10]; * stands for anything.", show_default=False),
+    ] = None,
+    every: Annotated[bool, typer.Option("--all", help="All figures, not the first of each scenario alone.")] = False,
+    margin: Annotated[float, typer.Option(help="In per cent: what differs by less for certain is the same.")] = 10.0,
+    format: Annotated[str, typer.Option("--format", help="terminal, markdown, csv or json.")] = "terminal",
+) -> None:
+    """Show how figures moved over many runs. Each run is compared with the one before it, where the two can be."""
+    from ..contract import BadInput
+    from ..report import past
+    from ..results import history as histories
+
+    if format not in ("terminal", "markdown", "csv", "json"):
+        raise BadInput(f"unknown format '{format}'; known: terminal, markdown, csv, json")
+    found = histories.history(folder, scenarios(), metric or "", margin / 100, every)
+    if format == "json":
+        typer.echo(histories.encode(found).decode(), nl=False)
+    elif format == "markdown":
+        typer.echo("\n".join(past.markdown(found)))
+    elif format == "csv":
+        past.table(found, sys.stdout)
+    else:
+        past.terminal(found, sys.stdout)
 
 
 def export(

@@ -20,7 +20,7 @@ def write(kind: str, results: Sequence[Result], out: TextIO) -> None:
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(_text(name) for name in types)
     for row in flat.rows(kind, results):
-        writer.writerow(_value(v) for v in row.values())
+        writer.writerow(cell(v) for v in row.values())
 
 
 def text(kind: str, results: Sequence[Result]) -> str:
@@ -30,7 +30,8 @@ def text(kind: str, results: Sequence[Result]) -> str:
     return out.getvalue()
 
 
-def _value(value: Any) -> Any:
+def cell(value: Any) -> Any:
+    """A value as a cell: nothing for None, and no formula."""
     if value is None:
         return ""
     if isinstance(value, bool):

@@ -150,9 +150,14 @@ def _judge(c: Condition, result: Result) -> Gate:
     failed: list[str] = []
     passed: list[str] = []
     for subject, row in matching(c, result.metrics):
-        ok, said = _one(c, row, row.values[subject])
+        ok, said = one(c, row, row.values[subject])
         (passed if ok else failed).append(f"{label(subject, row)} is {said}")
-    return Gate(text=c.text, passed=not failed, reason="; ".join(failed or passed))
+    return Gate(text=c.text, passed=not failed, reason=reasons(failed or passed))
+
+
+def reasons(said: Sequence[str], most: int = 8) -> str:
+    """What decided a gate, in one line that can be read."""
+    return "; ".join(said[:most]) + (f"; and {len(said) - most} more" if said[most:] else "")
 
 
 def matching(c: Condition, metrics: Sequence[MetricResult]) -> list[tuple[str, MetricResult]]:
@@ -203,8 +208,13 @@ def _nothing(c: Condition, names: Sequence[str]) -> BadInput:
 
 def label(subject: str, m: MetricResult) -> str:
     """A cell as a gate names it."""
-    factors = ",".join(f"{k}={_plain(v)}" for k, v in m.factors.items())
-    return f"{subject}.{m.scenario}.{m.name}" + (f"[{factors}]" if factors else "")
+    return setting_of(f"{subject}.{m.scenario}.{m.name}", m.factors)
+
+
+def setting_of(name: str, factors: Mapping[str, str | int | float]) -> str:
+    """A name with its setting in brackets, if it has one."""
+    said = ",".join(f"{k}={_plain(v)}" for k, v in factors.items())
+    return f"{name}[{said}]" if said else name
 
 
 def bound(c: Condition, row: Row) -> float:
@@ -218,7 +228,7 @@ def bound(c: Condition, row: Row) -> float:
     return c.value * factor / own
 
 
-def _one(c: Condition, row: MetricResult, v: Values) -> tuple[bool, str]:
+def one(c: Condition, row: MetricResult, v: Values) -> tuple[bool, str]:
     """Whether a cell passes, and what it is."""
     if c.function in _COUNTS:
         count = {"n": v.n, "failed": v.failed, "timed_out": v.timed_out + v.censored}[c.function]

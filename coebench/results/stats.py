@@ -320,6 +320,45 @@ def best(comparisons: Mapping[tuple[str, str], Comparison], better: Better) -> s
     return None
 
 
+class Trend(NamedTuple):
+    """Kendall's tau-b of values against their order, and the two-sided p-value that there is none."""
+
+    tau: float
+    p: float
+
+
+def trend(values: Sequence[float]) -> Trend:
+    """Whether values rise or fall in the order given (Mann-Kendall; Hollander, Wolfe & Chicken, 8.1).
+
+    Exact without ties up to 100 values, else by the normal approximation with the correction for ties. NaN, 1 for less
+    than two values, or if all are alike.
+    """
+    v = np.asarray(values, dtype=np.float64)
+    n = len(v)
+    s = int(np.sign(v[None, :] - v[:, None])[np.triu_indices(n, 1)].sum()) if n > 1 else 0
+    ties = [int(c) for c in np.unique(v, return_counts=True)[1]]
+    pairs, tied = n * (n - 1) // 2, sum(t * (t - 1) // 2 for t in ties)
+    if n < 2 or tied == pairs:
+        return Trend(math.nan, 1.0)
+    tau = s / math.sqrt(pairs * (pairs - tied))
+    if not tied and n <= 100:
+        return Trend(tau, min(1.0, 2 * _inversions(n, (pairs - abs(s)) // 2)))
+    variance = (n * (n - 1) * (2 * n + 5) - sum(t * (t - 1) * (2 * t + 5) for t in ties)) / 18
+    return Trend(tau, math.erfc(abs(s) / math.sqrt(2 * variance)))
+
+
+@functools.cache
+def _inversions(n: int, most: int) -> float:
+    """The share of the orders of n things that have at most so many inversions: the Mahonian numbers, summed."""
+    counts = [1] + [0] * most
+    for i in range(2, n + 1):
+        for k in range(1, most + 1):
+            counts[k] += counts[k - 1]
+        for k in range(most, i - 1, -1):
+            counts[k] -= counts[k - i]
+    return sum(counts) / math.factorial(n)
+
+
 # Above this share of the median the scatter of single trials is too large to quote the median of five: its interval is
 # then some ±20 % wide, which is more than most differences that people buy by.
 UNSTABLE_SPREAD = 0.15
