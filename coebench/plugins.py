@@ -9,9 +9,10 @@ from typing import Any
 import msgspec
 from stevedore import DriverManager, _cache
 
+from . import surveyed
 from .contract import VERSION, BadInput
 
-GROUPS = ("drivers", "provisioners", "workloads", "scenarios", "reporters", "hooks", "generators")
+GROUPS = ("drivers", "provisioners", "workloads", "scenarios", "reporters", "hooks", "generators", "engines")
 
 
 class Found(msgspec.Struct, frozen=True, kw_only=True):
@@ -39,25 +40,37 @@ def load(group: str, name: str, what: str) -> Any:
         raise BadInput(f"two {what}s are named '{name}': {both}; uninstall one of the packages")
     try:
         plugin = DriverManager(f"coebench.{group}", name, on_load_failure_callback=_reraise).driver
-    except Exception as e:
+    except (Exception, SystemExit) as e:
         raise BadInput(f"{what} '{name}' can't be loaded: {_reason(e)}") from e
     return _checked(plugin, group, what, name)
 
 
 def survey(group: str) -> tuple[Found, ...]:
-    """All of a group, the broken ones with their reason. Imports every one of them."""
+    """All of a group, the broken ones with their reason.
+
+    Imports every one of them, but for those that were found good before and have not changed since (`surveyed`). A package
+    that ends the program on import counts as broken too.
+    """
     found = []
+    memory = surveyed.Memory(f"{group} {VERSION}")
     for name, points in sorted(_told(group).items()):
         for e in points:
             broken, title = "", ""
             if len(points) > 1:
-                broken = f"{len(points)} packages give this name"
+                others = ", ".join(sorted({_package(o) for o in points if o is not e} - {_package(e)}))
+                broken = f"{len(points)} packages give this name" + (f" (also {others})" if others else "")
             else:
-                try:
-                    title = getattr(_checked(e.load(), group, group[:-1], name), "title", "")
-                except Exception as error:
-                    broken = _reason(error)
+                known = memory.get(e.name, e.value)
+                if known is None:
+                    try:
+                        title = getattr(_checked(e.load(), group, group[:-1], name), "title", "")
+                        memory.put(e.name, e.value, title)
+                    except (Exception, SystemExit) as error:
+                        broken = _reason(error)
+                else:
+                    title = known
             found.append(Found(name=name, where=e.value, package=_package(e), broken=broken, title=title))
+    memory.save()
     return tuple(found)
 
 
@@ -99,8 +112,11 @@ def _reraise(manager: Any, entry_point: EntryPoint, error: BaseException) -> Non
 
 
 def _reason(e: BaseException) -> str:
+    """Why an import failed, in one line."""
+    if isinstance(e, BadInput):
+        return str(e)
     if isinstance(e, ModuleNotFoundError) and e.name:
         extra = {"kubernetes": "k8s", "docker": "swarm", "marathon": "mesos", "cryptography": "lab"}.get(e.name.split(".")[0])
         hint = f" (pip install 'coebench[{extra}]')" if extra else ""
         return f"Python package {e.name} is not installed{hint}"
-    return f"{type(e).__name__}: {e}"
+    return " ".join(f"{type(e).__name__}: {e}".split())

@@ -8,13 +8,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ..hooks import Outcome, TrialInfo, hookimpl
-
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from ..results.gates import Condition
     from ..results.model import Gate, Result
+    from ..hooks import Outcome, TrialInfo
     from ..runner.plan import Plan
     from ..runner.run import Run
 
@@ -101,7 +100,11 @@ class _FirstBlock:
 
     run: Run
 
-    @hookimpl
+    def __init__(self) -> None:
+        from ..hooks import hookimpl  # here, not above: pluggy is nothing that `--help` should wait for
+
+        hookimpl(type(self).trial_ended)
+
     def trial_ended(self, trial: TrialInfo, outcome: Outcome) -> None:
         plan = self.run.plan
         per_block = len(plan.subjects) * len(plan.scenarios)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import typer
 
-app = typer.Typer(help="The COEs that can be compared.", no_args_is_help=True)
+from .quick import QuickCommand, QuickGroup
+
+app = typer.Typer(cls=QuickGroup, help="The COEs that can be compared.", no_args_is_help=True)
 
 
 @app.callback()
@@ -12,7 +14,7 @@ def group() -> None:
     """The COEs that can be compared."""
 
 
-@app.command("list")
+@app.command("list", cls=QuickCommand)
 def list_() -> None:
     """List the drivers that are installed, the broken ones with the reason."""
     from .. import plugins

@@ -6,13 +6,16 @@ import sys
 
 import typer
 
-from . import compare, doctor, drivers, lab, loadgen, results
+from . import compare, doctor, driver, drivers, lab, loadgen, results
+from .quick import QuickGroup
 
 app = typer.Typer(
     name="coebench",
+    cls=QuickGroup,
     help="The same workload on Kubernetes, Docker Swarm and Mesos, measured the same way, in one table.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # plain help: rich's takes longer to import than all the rest
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command("compare")(compare.compare)
@@ -26,6 +29,7 @@ app.command("export")(results.export)
 app.command("doctor")(doctor.doctor)
 app.command("clean")(doctor.clean)
 app.add_typer(drivers.app, name="drivers")
+app.add_typer(driver.app, name="driver")
 app.add_typer(lab.app, name="lab")
 app.add_typer(loadgen.app, name="loadgen")
 
@@ -47,20 +51,19 @@ def root(
 
 def main() -> None:
     """Exit codes: 0 all measured, 1 some trial failed, 2 bad input, 3 a gate failed, 130 interrupted."""
-    from ..contract import BadInput, CoebenchError
-
     try:
         app()
-    except BadInput as e:
-        print(f"coebench: {e}", file=sys.stderr)
-        sys.exit(2)
-    except CoebenchError as e:
-        print(f"coebench: {e}", file=sys.stderr)
-        if evidence := getattr(e, "evidence", ""):
-            print(evidence, file=sys.stderr)
-        sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(130)
     except BrokenPipeError:
         sys.stderr.close()
         sys.exit(1)
+    except Exception as e:
+        from ..contract import BadInput, CoebenchError  # needed for an error only: `--help` does not wait for it
+
+        if not isinstance(e, CoebenchError):
+            raise
+        print(f"coebench: {e}", file=sys.stderr)
+        if evidence := getattr(e, "evidence", ""):
+            print(evidence, file=sys.stderr)
+        sys.exit(2 if isinstance(e, BadInput) else 1)

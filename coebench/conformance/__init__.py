@@ -9,6 +9,6 @@ which the driver under test deploys. A behaviour is added by writing a function 
 
 from .bench import Bench
 from .registry import Behaviour, Failed, behaviour, behaviours, expect
-from .suite import Outcome, Report, check, run
+from .suite import Outcome, Report, check, run, run_on
 
-__all__ = ["Behaviour", "Bench", "Failed", "Outcome", "Report", "behaviour", "behaviours", "check", "expect", "run"]
+__all__ = ["Behaviour", "Bench", "Failed", "Outcome", "Report", "behaviour", "behaviours", "check", "expect", "run", "run_on"]

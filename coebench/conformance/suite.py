@@ -22,6 +22,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     result: str
     reason: str = ""
     seconds: float = 0.0
+    needs: tuple[str, ...] = ()  # the capabilities that it is about
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):
@@ -46,6 +47,17 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def not_applicable(self) -> tuple[Outcome, ...]:
         return self.of("not applicable")
+
+    @property
+    def lies(self) -> dict[str, tuple[str, ...]]:
+        """Capabilities that the driver claims and that it fails a behaviour of, with the names of these. Not one that is
+        lacking without a reason: that is no claim."""
+        found: dict[str, list[str]] = {}
+        for o in self.failed:
+            for capability in o.needs:
+                if not o.reason.startswith(f"{capability}: "):
+                    found.setdefault(capability, []).append(o.name)
+        return {capability: tuple(names) for capability, names in found.items()}
 
     @property
     def score(self) -> float:
@@ -83,7 +95,15 @@ def check(bench: Bench, what: Behaviour) -> Outcome:
                 f"{type(e).__name__}: {e} ({where.filename.rsplit('/', 1)[-1]}:{where.lineno}), none of the contract's errors"
             )
             result = "failed"
-    return Outcome(name=what.name, group=what.group, why=what.why, result=result, reason=reason, seconds=time.monotonic() - begun)
+    return Outcome(
+        name=what.name,
+        group=what.group,
+        why=what.why,
+        result=result,
+        reason=reason,
+        seconds=time.monotonic() - begun,
+        needs=tuple(c.value for c in what.needs),
+    )
 
 
 def run(
@@ -99,9 +119,13 @@ def run(
 
     `connect` is the driver's. `told` is given each outcome as it is known. Raises what `connect` raises; nothing else.
     """
+    return run_on(Bench(connect, access, workload, generator, patience), only, told)
+
+
+def run_on(bench: Bench, only: Iterable[str] = (), told: Callable[[Outcome], None] = lambda _: None) -> Report:
+    """As `run`, on a bench that is there; it is closed at the end."""
     chosen = set(only)
     begun = time.monotonic()
-    bench = Bench(connect, access, workload, generator, patience)
     outcomes = []
     left: list[str] = []
     try:

@@ -27,6 +27,7 @@ from .metric import Better, Metric, Sample
 from .observation import Observation, Observe
 from .prober import Answer, Burst, LoadPlan, LoadResult, Prober, Ran, Target
 from .provisioner import Provisioner
+from .rights import KnowsRights, Leaves, Right
 from .scenario import Deadline, Scenario, Trial
 from .service import (
     Claim,
@@ -73,6 +74,8 @@ __all__ = [
     "Instance",
     "InstanceState",
     "Journal",
+    "KnowsRights",
+    "Leaves",
     "LoadPlan",
     "LoadResult",
     "Metric",
@@ -88,6 +91,7 @@ __all__ = [
     "Ran",
     "Reach",
     "Resource",
+    "Right",
     "Role",
     "Routing",
     "Sample",

@@ -39,6 +39,7 @@ from ..load.prober import BayProber
 from ..results import derive as deriving
 from ..results import folder as folders
 from ..results.model import Result
+from .connecting import connect
 from .journal import FileJournal, JournaledDriver
 from .plan import Plan, Subject
 from .trial import TrialRun
@@ -135,7 +136,7 @@ class Run:
         try:
             bay = self.provisioner.create(name, spec, self._journal, observe)
             with self.provisioner.network(bay):
-                driver = self._drivers[subject.coe].connect(self.provisioner.access(bay))
+                driver = connect(self._drivers[subject.coe], self.provisioner.access(bay))
                 try:
                     engine = driver.info()
                     observe("bay.ready", subject=subject.name, bay=msgspec.to_builtins(bay), engine=msgspec.to_builtins(engine))
