@@ -8,23 +8,29 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from . import complete
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from ..hooks import Outcome, TrialInfo
     from ..results.gates import Condition
     from ..results.model import Gate, Result
-    from ..hooks import Outcome, TrialInfo
     from ..runner.plan import Plan
     from ..runner.run import Run
 
 Subjects = Annotated[
     list[str] | None,
-    typer.Argument(help="Columns: COE, COE:option=value,… or NAME=COE:option=value,… (k8s swarm mesos)", show_default=False),
+    typer.Argument(
+        help="Columns: COE, COE:option=value,… or NAME=COE:option=value,… (k8s swarm mesos)",
+        show_default=False,
+        autocompletion=complete.driver_names,
+    ),
 ]
 PlanFile = Annotated[Path | None, typer.Option("--plan", help="A plan in TOML; what the command line says wins.")]
 Profile = Annotated[str | None, typer.Option(help="smoke, default or full.")]
 Trials = Annotated[int | None, typer.Option(help="Blocks: each has every subject once, in random order.")]
-Scenarios = Annotated[str | None, typer.Option(help="Names, with commas between.")]
+Scenarios = Annotated[str | None, typer.Option(help="Names, with commas between.", autocompletion=complete.scenario_names)]
 Seed = Annotated[int | None, typer.Option(help="Of the random order; drawn and recorded if not given.")]
 Nodes = Annotated[int | None, typer.Option(help="Nodes of each bay.")]
 HostCpu = Annotated[float | None, typer.Option(help="Cores each host of a bay may use; 0: no limit, equal weights.")]
@@ -34,7 +40,18 @@ Setting = Annotated[
     list[str] | None,
     typer.Option("--set", help="SCENARIO.SETTING=VALUE, the value in TOML: --set 'deploy.instances=[1,30]'"),
 ]
-ProvisionerName = Annotated[str | None, typer.Option("--provisioner", help="Where bays come from.")]
+ProvisionerName = Annotated[
+    str | None, typer.Option("--provisioner", help="Where bays come from.", autocompletion=complete.provisioner_names)
+]
+BayOptions = Annotated[
+    list[str] | None,
+    typer.Option("--option", help="NAME=VALUE: what the provisioner is to know of every bay; may be given again."),
+]
+FailNodeCmd = Annotated[
+    str | None,
+    typer.Option(help="existing: a command that makes {node} (at {address}) fail by {fault}; without it no node is touched."),
+]
+HealNodeCmd = Annotated[str | None, typer.Option(help="existing: a command that undoes it.")]
 FailIf = Annotated[
     list[str] | None,
     typer.Option(
@@ -56,6 +73,9 @@ def compare(
     timeouts: Timeouts = None,
     setting: Setting = None,
     provisioner: ProvisionerName = None,
+    option: BayOptions = None,
+    fail_node_cmd: FailNodeCmd = None,
+    heal_node_cmd: HealNodeCmd = None,
     runs: Annotated[Path, typer.Option(help="Where run folders are made.")] = Path("runs"),
     fail_if: FailIf = None,
     json: Annotated[bool, typer.Option("--json", help="Print the result, alone, as JSON on standard output.")] = False,
@@ -71,7 +91,19 @@ def compare(
     from . import output as outputs
 
     effective = _plan(
-        subjects, plan, profile, trials, scenarios, seed, nodes, host_cpu, host_memory, timeouts, setting, provisioner
+        subjects,
+        plan,
+        profile,
+        trials,
+        scenarios,
+        seed,
+        nodes,
+        host_cpu,
+        host_memory,
+        timeouts,
+        setting,
+        provisioner,
+        _bay_options(option, fail_node_cmd, heal_node_cmd),
     )
     conditions = [gates.parse(text) for text in fail_if or ()]
     progress = Progress()
@@ -129,12 +161,27 @@ def plan(
     timeouts: Timeouts = None,
     setting: Setting = None,
     provisioner: ProvisionerName = None,
+    option: BayOptions = None,
+    fail_node_cmd: FailNodeCmd = None,
+    heal_node_cmd: HealNodeCmd = None,
 ) -> None:
     """Print the effective plan as TOML, fit for --plan, and run nothing."""
     import msgspec
 
     effective = _plan(
-        subjects, plan, profile, trials, scenarios, seed, nodes, host_cpu, host_memory, timeouts, setting, provisioner
+        subjects,
+        plan,
+        profile,
+        trials,
+        scenarios,
+        seed,
+        nodes,
+        host_cpu,
+        host_memory,
+        timeouts,
+        setting,
+        provisioner,
+        _bay_options(option, fail_node_cmd, heal_node_cmd),
     )
     typer.echo(msgspec.toml.encode(_without_none(msgspec.to_builtins(effective))).decode(), nl=False)
 
@@ -144,7 +191,9 @@ def report(
     format: Annotated[
         str,
         typer.Option(
-            "--format", help="terminal, markdown, html, github, json, csv, csv-samples, openmetrics, junit, svg or png."
+            "--format",
+            help="terminal, markdown, html, github, json, csv, csv-samples, openmetrics, junit, svg or png.",
+            autocompletion=complete.reporter_names,
         ),
     ] = "terminal",
     output: Annotated[
@@ -190,6 +239,14 @@ def told(gates: Sequence[Gate]) -> int:
     return 0 if all(g.passed for g in gates) else 3
 
 
+def _bay_options(words: list[str] | None, fail: str | None, heal: str | None) -> dict[str, str]:
+    """The options of every bay, from --option and from those that have a flag of their own."""
+    from .options import pairs
+
+    hooks = {"fail-node-cmd": fail, "heal-node-cmd": heal}
+    return {**pairs(words), **{name: command for name, command in hooks.items() if command}}
+
+
 def _plan(
     subjects: list[str] | None,
     file: Path | None,
@@ -203,6 +260,7 @@ def _plan(
     timeouts: str | None,
     settings: list[str] | None,
     provisioner: str | None,
+    options: dict[str, str],
 ) -> Plan:
     from ..contract import BadInput
     from ..runner import plan as plans
@@ -219,6 +277,9 @@ def _plan(
         if not dot or not name:
             raise BadInput(f"--set {word}: write SCENARIO.SETTING=VALUE")
         content.setdefault("settings", {}).setdefault(name, {}).update(value)
+    if options:
+        bay = content.setdefault("bay", {})
+        bay["options"] = {**bay.get("options", {}), **options}
     given = {
         "profile": profile,
         "blocks": trials,

@@ -6,11 +6,33 @@ from typing import Annotated
 
 import typer
 
-ProvisionerName = Annotated[str, typer.Option("--provisioner", help="Whose.")]
+from .complete import provisioner_names
+
+ProvisionerName = Annotated[str, typer.Option("--provisioner", help="Whose.", autocompletion=provisioner_names)]
 
 
-def doctor() -> None:
-    """Say what this machine can and cannot do. Exit code 1 if the lab can't be here."""
+def doctor(
+    bays: Annotated[
+        list[str] | None,
+        typer.Argument(
+            help="With another provisioner than the lab: COE:option=value,… as compare takes them.", show_default=False
+        ),
+    ] = None,
+    provisioner: Annotated[
+        str, typer.Option(help="lab: this machine; existing: the rights on clusters.", autocompletion=provisioner_names)
+    ] = "lab",
+    option: Annotated[list[str] | None, typer.Option(help="NAME=VALUE of every bay; may be given again.")] = None,
+) -> None:
+    """Say what this machine can and cannot do, or which rights coebench has on existing clusters.
+
+    Exit code 1 if the lab can't be here, or a needed right is lacking.
+    """
+    if provisioner != "lab":
+        raise typer.Exit(_rights(provisioner, bays or [], option or []))
+    if bays:
+        from ..contract import BadInput
+
+        raise BadInput("doctor looks at this machine; for a cluster's rights name a provisioner: --provisioner existing")
     from ..lab import doctor as examine
 
     findings = examine.findings()
@@ -18,6 +40,34 @@ def doctor() -> None:
     for f in findings:
         typer.echo(f"{f.verdict:<5} {f.what:<{width}}  {f.told}")
     raise typer.Exit(1 if any(f.verdict == "no" for f in findings) else 0)
+
+
+def _rights(provisioner: str, bays: list[str], option: list[str]) -> int:
+    """Print each right of each bay; 1 if a needed one is lacking."""
+    from .. import plugins
+    from ..contract import BadInput, BaySpec
+    from ..runner import plan as plans
+    from .options import pairs
+
+    giver = plugins.load("provisioners", provisioner, "provisioner")()
+    if not hasattr(giver, "rights"):
+        raise BadInput(f"the provisioner '{provisioner}' knows of no rights")
+    if not bays:
+        raise BadInput(f"whose rights? name clusters: coebench doctor --provisioner {provisioner} k8s:kubeconfig=FILE")
+    lacking = False
+    for text in bays:
+        subject = plans.subject(text)
+        plugins.load("drivers", subject.coe, "COE")
+        spec = BaySpec(coe=subject.coe, options={**pairs(option), **subject.options})
+        giver.check(spec)
+        typer.echo(f"{subject.name}:")
+        for right in giver.rights(spec):
+            verdict = "ok" if right.ok else "no" if right.needed else "lacks"
+            lacking = lacking or verdict == "no"
+            use = f" (for: {right.use})" if right.use else ""
+            said = f": {right.said}" if right.said and not right.ok else ""
+            typer.echo(f"  {verdict:<5} {right.what}{use}{said}")
+    return 1 if lacking else 0
 
 
 def clean(provisioner: ProvisionerName = "lab") -> None:

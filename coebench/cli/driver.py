@@ -23,7 +23,7 @@ def new(
 
     target = scaffold.write(name, folder)
     typer.echo(f"written: {target}")
-    typer.echo(f"  pip install -e {target}")
+    typer.echo(f"  pip install -e {target if target.is_absolute() else f'./{target}'}")
     typer.echo(f"  coebench driver check {name} --provisioner existing --option url=http://ADDRESS:PORT")
 
 

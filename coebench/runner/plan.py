@@ -27,6 +27,7 @@ class BayPlan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     memory: int = 3072
     timeouts: str = "stock"
     step_timeout: float = 120.0  # seconds that each step of a bay's making may take
+    options: Mapping[str, str] = {}  # of the provisioner; a subject's own come on top
 
 
 class Subject(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -67,7 +68,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
             cpu=pick("cpu"),
             memory=pick("memory") * MIB,
             timeouts=pick("timeouts"),
-            options=subject.options,
+            options={**self.bay.options, **subject.options},
             step_timeout=self.bay.step_timeout,
         )
 

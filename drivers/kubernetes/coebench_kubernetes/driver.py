@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, ClassVar, Self, TypeVar
 
@@ -26,6 +27,7 @@ from coebench.contract import (
     Node,
     Progress,
     Reach,
+    Right,
     Routing,
     ServiceSpec,
     Strategy,
@@ -36,9 +38,10 @@ from coebench.contract import (
     is_service_name,
 )
 
-from . import pods, specs
+from . import pods, rights, specs
 
 NAMESPACE = "coebench"
+TERMINATING = 60.0  # seconds that a namespace may take to go
 T = TypeVar("T")
 
 
@@ -48,17 +51,41 @@ class KubernetesDriver:
     coe: ClassVar[str] = "k8s"
     title: ClassVar[str] = "Kubernetes"
     contract: ClassVar[int] = 1
+    access_by: ClassVar[str] = "kubeconfig"
 
-    def __init__(self, api: Any, network: str) -> None:
+    def __init__(self, api: Any, options: Mapping[str, str]) -> None:
         self._api = api
+        self._namespace = options.get("namespace", NAMESPACE)
+        self._pull_secret = options.get("pull-secret", "")
         # the client's generated types know its own models only; plain JSON goes in and out here
         self._core: Any = client.CoreV1Api(api)
         self._apps: Any = client.AppsV1Api(api)
-        self._network = network
+        self._network = options.get("network", "the cluster's own CNI")
         self._closed = False
 
     @classmethod
     def connect(cls, access: Access) -> Self:
+        driver = cls._reached(access)
+        driver._make_namespace()
+        return driver
+
+    @classmethod
+    def rights(cls, access: Access) -> tuple[Right, ...]:
+        """For bays of others: see coebench.contract.rights."""
+        driver = cls._reached(access)
+        try:
+            authorization: Any = client.AuthorizationV1Api(driver._api)
+            try:
+                exists = driver._phase() != ""
+            except EngineError:  # it may not even be looked at
+                exists = True
+            return rights.ask(authorization, driver._call, driver._namespace, exists)
+        finally:
+            driver.close()
+
+    @classmethod
+    def _reached(cls, access: Access) -> Self:
+        """A connection that has been answered, and that has changed nothing."""
         if not access.kubeconfig:
             raise BadInput("Kubernetes is reached by a kubeconfig; there is none in this bay's access")
         configuration = client.Configuration()
@@ -69,14 +96,46 @@ class KubernetesDriver:
             raise BadInput(f"the kubeconfig can't be used: {' '.join(str(e).split())}") from e
         configuration.connection_pool_maxsize = 32
         configuration.retries = False  # a retry would be hidden in a latency
-        driver = cls(client.ApiClient(configuration), access.options.get("network", "the cluster's own CNI"))
+        driver = cls(client.ApiClient(configuration), access.options)
         driver._call("reaching the API server", lambda: client.VersionApi(driver._api).get_code())
-        try:
-            driver._core.create_namespace({"metadata": {"name": NAMESPACE, "labels": specs.OURS}})
-        except ApiException as e:
-            if e.status != 409:
-                raise _error(f"making namespace {NAMESPACE}", e) from e
         return driver
+
+    def _phase(self) -> str:
+        """The namespace's: "Active", "Terminating", "" if there is none, "?" if this user may not know."""
+        try:
+            found = self._json(f"asking for namespace {self._namespace}", self._core.read_namespace, self._namespace)
+            return str(found.get("status", {}).get("phase") or "Active")
+        except MissingService:
+            return ""
+        except EngineError as e:
+            try:  # who has rights in one namespace alone may not look at the namespace itself
+                self._json("listing deployments", self._apps.list_namespaced_deployment, self._namespace, limit=1)
+                return "?"
+            except EngineError:
+                raise e from None
+
+    def _make_namespace(self) -> None:
+        """Make the namespace unless it is there; one that an earlier run is leaving has to go first."""
+        deadline = time.monotonic() + TERMINATING
+        while (phase := self._phase()) == "Terminating":
+            if time.monotonic() > deadline:
+                raise EngineError(f"making namespace {self._namespace}", "it is being removed, and does not go")
+            time.sleep(0.1)
+        if not phase:
+            body = {"metadata": {"name": self._namespace, "labels": specs.OURS}}
+            with contextlib.suppress(Conflict):  # somebody else was quicker
+                self._call(
+                    f"making namespace {self._namespace}", lambda: self._core.create_namespace(body, _preload_content=False)
+                )
+
+    def leave(self) -> None:
+        """Remove the namespace if it is coebench's and holds nothing of anybody else."""
+        with contextlib.suppress(EngineError):
+            found = self._json("asking for the namespace", self._core.read_namespace, self._namespace)
+            ours = specs.OURS.items() <= (found["metadata"].get("labels") or {}).items()
+            kinds = (self._core.list_namespaced_pod, self._core.list_namespaced_service, self._apps.list_namespaced_deployment)
+            if ours and not any(self._json("listing what is left", kind, self._namespace)["items"] for kind in kinds):
+                self._call("removing the namespace", lambda: self._core.delete_namespace(self._namespace, _preload_content=False))
 
     def close(self) -> None:
         self._closed = True
@@ -85,13 +144,16 @@ class KubernetesDriver:
 
     def info(self) -> EngineInfo:
         version = self._call("asking the version", lambda: client.VersionApi(self._api).get_code())
-        nodes = self._json("listing nodes", self._core.list_node)["items"]
+        try:
+            nodes = self._json("listing nodes", self._core.list_node)["items"]
+        except EngineError:  # a right of the whole cluster, which its owner may keep
+            nodes = []
         kubelets = sorted({n["status"]["nodeInfo"]["kubeletVersion"].lstrip("v") for n in nodes})
         runtimes = sorted({n["status"]["nodeInfo"]["containerRuntimeVersion"] for n in nodes})
         return EngineInfo(
             engine="Kubernetes",
             version=version.git_version.lstrip("v"),
-            components={"kubelet": ", ".join(kubelets), "runtime": ", ".join(runtimes)},
+            components={"kubelet": ", ".join(kubelets), "runtime": ", ".join(runtimes)} if nodes else {},
             network=self._network,
         )
 
@@ -114,10 +176,10 @@ class KubernetesDriver:
     def deploy(self, spec: ServiceSpec) -> None:
         if not is_service_name(spec.name):
             raise BadInput(f"'{spec.name}' can't be a service's name: a DNS label of at most 40 characters is needed")
-        body = specs.deployment(spec)
+        body = specs.deployment(spec, pull_secret=self._pull_secret)
         self._call(
             f"deploying {spec.name}",
-            lambda: self._apps.create_namespaced_deployment(NAMESPACE, body, _preload_content=False),
+            lambda: self._apps.create_namespaced_deployment(self._namespace, body, _preload_content=False),
         )
 
     def scale(self, service: str, instances: int) -> None:
@@ -125,18 +187,18 @@ class KubernetesDriver:
         patch = {"spec": {"replicas": instances}}
         self._call(
             f"scaling {service}",
-            lambda: self._apps.patch_namespaced_deployment_scale(service, NAMESPACE, patch, _preload_content=False),
+            lambda: self._apps.patch_namespaced_deployment_scale(service, self._namespace, patch, _preload_content=False),
         )
 
     def update(self, spec: ServiceSpec, strategy: Strategy) -> None:
         _known(spec.name)
-        new = specs.deployment(spec, strategy)["spec"]
+        new = specs.deployment(spec, strategy, self._pull_secret)["spec"]
         # Template and strategy as a whole, since a merge would keep what the new spec leaves out; the number of instances
         # is left alone: an update is no scaling.
         patch = [{"op": "replace", "path": f"/spec/{part}", "value": new[part]} for part in ("template", "strategy")]
         self._call(
             f"updating {spec.name}",
-            lambda: self._apps.patch_namespaced_deployment(spec.name, NAMESPACE, patch, _preload_content=False),
+            lambda: self._apps.patch_namespaced_deployment(spec.name, self._namespace, patch, _preload_content=False),
         )
 
     def remove(self, service: str) -> None:
@@ -148,15 +210,17 @@ class KubernetesDriver:
             ("service", self._core.read_namespaced_service, self._core.delete_namespaced_service),
         ):
             with contextlib.suppress(MissingService):
-                found = self._json(f"asking for {what} {service}", read, service, NAMESPACE)
+                found = self._json(f"asking for {what} {service}", read, service, self._namespace)
                 if specs.OURS.items() <= (found["metadata"].get("labels") or {}).items():  # else it is somebody else's
                     self._call(
                         f"removing {what} {service}",
-                        lambda delete=delete: delete(service, NAMESPACE, body=options, _preload_content=False),  # type: ignore[misc]
+                        lambda delete=delete: delete(service, self._namespace, body=options, _preload_content=False),  # type: ignore[misc]
                     )
 
     def services(self) -> tuple[str, ...]:
-        listed = self._json("listing deployments", self._apps.list_namespaced_deployment, NAMESPACE, label_selector=specs.SELECT)
+        listed = self._json(
+            "listing deployments", self._apps.list_namespaced_deployment, self._namespace, label_selector=specs.SELECT
+        )
         return tuple(sorted(d["metadata"]["name"] for d in listed["items"]))
 
     def progress(self, service: str) -> Progress:
@@ -178,9 +242,9 @@ class KubernetesDriver:
             deployment = self._deployment(service)
             body = specs.cluster_service(deployment)
             try:
-                made = self._json(f"making service {service}", self._core.create_namespaced_service, NAMESPACE, body)
+                made = self._json(f"making service {service}", self._core.create_namespaced_service, self._namespace, body)
             except Conflict:
-                made = self._json(f"asking for service {service}", self._core.read_namespaced_service, service, NAMESPACE)
+                made = self._json(f"asking for service {service}", self._core.read_namespaced_service, service, self._namespace)
             target = (made["spec"]["clusterIP"], made["spec"]["ports"][0]["port"])
             return Reach(routing=routing, targets=(target,), how="ClusterIP by kube-proxy")
         support = self.capabilities()[Capability(routing.value)]
@@ -192,15 +256,15 @@ class KubernetesDriver:
             _known(service)
         apps, core = self._apps, self._core
         calls: dict[Verb, Callable[[], Any]] = {
-            Verb.GET: lambda: apps.read_namespaced_deployment(service, NAMESPACE, _preload_content=False),
+            Verb.GET: lambda: apps.read_namespaced_deployment(service, self._namespace, _preload_content=False),
             Verb.LIST: lambda: core.list_namespaced_pod(
-                NAMESPACE, label_selector=f"{specs.SERVICE}={service}", _preload_content=False
+                self._namespace, label_selector=f"{specs.SERVICE}={service}", _preload_content=False
             ),
             Verb.LIST_ALL: lambda: apps.list_namespaced_deployment(
-                NAMESPACE, label_selector=specs.SELECT, _preload_content=False
+                self._namespace, label_selector=specs.SELECT, _preload_content=False
             ),
             Verb.DELETE: lambda: apps.delete_namespaced_deployment(
-                service, NAMESPACE, body={"propagationPolicy": "Background"}, _preload_content=False
+                service, self._namespace, body={"propagationPolicy": "Background"}, _preload_content=False
             ),
         }
         self._call(f"{verb.value} {service}".strip(), calls[verb])
@@ -222,7 +286,7 @@ class KubernetesDriver:
                 listed = self._list_pods(service)
                 watch.snapshot(pods.instance(p) for p in listed["items"])
                 response = self._core.list_namespaced_pod(
-                    NAMESPACE,
+                    self._namespace,
                     watch=True,
                     label_selector=f"{specs.SERVICE}={service}",
                     resource_version=listed["metadata"]["resourceVersion"],
@@ -253,12 +317,12 @@ class KubernetesDriver:
         body = {"gracePeriodSeconds": 0}
         self._call(
             f"killing {instance.id}",
-            lambda: self._core.delete_namespaced_pod(instance.id, NAMESPACE, body=body, _preload_content=False),
+            lambda: self._core.delete_namespaced_pod(instance.id, self._namespace, body=body, _preload_content=False),
         )
 
     def logs(self, instance: Instance, lines: int = 50) -> str:
         def read() -> str:
-            answer = self._core.read_namespaced_pod_log(instance.id, NAMESPACE, tail_lines=lines, _preload_content=False)
+            answer = self._core.read_namespaced_pod_log(instance.id, self._namespace, tail_lines=lines, _preload_content=False)
             return str(answer.data.decode(errors="replace"))
 
         return self._call(f"reading the log of {instance.id}", read)
@@ -271,15 +335,15 @@ class KubernetesDriver:
     def drain(self, node: str) -> None:
         self._cordon(node, True)
         selector = {"field_selector": f"spec.nodeName={node}", "label_selector": specs.SELECT}
-        listed = self._json("listing pods", self._core.list_namespaced_pod, NAMESPACE, **selector)
+        listed = self._json("listing pods", self._core.list_namespaced_pod, self._namespace, **selector)
         for pod in listed["items"]:
             name = pod["metadata"]["name"]
-            body = {"apiVersion": "policy/v1beta1", "kind": "Eviction", "metadata": {"name": name, "namespace": NAMESPACE}}
+            body = {"apiVersion": "policy/v1beta1", "kind": "Eviction", "metadata": {"name": name, "namespace": self._namespace}}
             with contextlib.suppress(MissingService):
                 self._call(
                     f"evicting {name}",
                     lambda name=name, body=body: self._core.create_namespaced_pod_eviction(  # type: ignore[misc]
-                        name, NAMESPACE, body, _preload_content=False
+                        name, self._namespace, body, _preload_content=False
                     ),
                 )
 
@@ -294,11 +358,11 @@ class KubernetesDriver:
 
     def _deployment(self, service: str) -> Any:
         _known(service)
-        return self._json(f"asking for {service}", self._apps.read_namespaced_deployment, service, NAMESPACE)
+        return self._json(f"asking for {service}", self._apps.read_namespaced_deployment, service, self._namespace)
 
     def _list_pods(self, service: str) -> Any:
         selector = f"{specs.SERVICE}={service}"
-        return self._json("listing pods", self._core.list_namespaced_pod, NAMESPACE, label_selector=selector)
+        return self._json("listing pods", self._core.list_namespaced_pod, self._namespace, label_selector=selector)
 
     def _blocked(self, service: str) -> str:
         for pod in self._list_pods(service)["items"]:

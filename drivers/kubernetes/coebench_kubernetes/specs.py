@@ -13,8 +13,9 @@ VERSION = "coebench/version"
 DEFAULT = Strategy()
 
 
-def deployment(spec: ServiceSpec, strategy: Strategy = DEFAULT) -> dict[str, Any]:
-    """A Deployment. Requests are what the spec reserves; memory is limited too, CPU only if the spec says so."""
+def deployment(spec: ServiceSpec, strategy: Strategy = DEFAULT, pull_secret: str = "") -> dict[str, Any]:
+    """A Deployment. Requests are what the spec reserves; memory is limited too, CPU only if the spec says so. `pull_secret`
+    names the Secret that its image is pulled with."""
     labels = {**OURS, SERVICE: spec.name}
     memory = str(spec.memory)
     resources: dict[str, Any] = {"requests": {"cpu": f"{spec.cpu:.3f}", "memory": memory}, "limits": {"memory": memory}}
@@ -67,6 +68,7 @@ def deployment(spec: ServiceSpec, strategy: Strategy = DEFAULT) -> dict[str, Any
                     "terminationGracePeriodSeconds": max(0, round(spec.grace)),
                     "automountServiceAccountToken": False,
                     "enableServiceLinks": False,
+                    **({"imagePullSecrets": [{"name": pull_secret}]} if pull_secret else {}),
                 },
             },
         },

@@ -38,10 +38,11 @@ def service_of(ident: str) -> str:
     return ident.removeprefix(PREFIX)
 
 
-def app(spec: ServiceSpec, strategy: Strategy = DEFAULT) -> MarathonApp:
+def app(spec: ServiceSpec, strategy: Strategy = DEFAULT, pull_secret: str = "") -> MarathonApp:
     """An app on the host's network: the port is the scheduler's choice unless the spec wants it published as it is.
 
     Whether Mesos also limits what it reserves of CPU is a setting of its agents: `limit_cpu` changes nothing here.
+    `pull_secret`: the URI of an archive with a .docker folder, which the image is pulled with.
     """
     checks = []
     if spec.health:
@@ -65,6 +66,7 @@ def app(spec: ServiceSpec, strategy: Strategy = DEFAULT) -> MarathonApp:
         instances=spec.instances,
         container=MarathonContainer(type="MESOS", docker=MarathonDockerContainer(image=spec.image)),
         port_definitions=[PortDefinition(port=0, protocol="tcp", name="main")],
+        fetch=[{"uri": pull_secret}] if pull_secret else None,
         env={"COEBENCH_VERSION": spec.version, **spec.env},
         labels={OURS: "yes", VERSION: spec.version},
         health_checks=checks,

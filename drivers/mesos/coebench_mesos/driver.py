@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import shutil
+import tempfile
 import threading
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import Any, ClassVar, Self, TypeVar
 
 import requests
@@ -75,6 +78,7 @@ class MesosDriver:
         self._info: Any = None
         self._known_versions: dict[str, dict[str, str]] = {}
         self._nodes: dict[str, tuple[str, str]] = {}  # agent id → host name, address
+        self._secrets: Path | None = None
         self._closed = False
 
     def _connect(self) -> MarathonClient:
@@ -97,19 +101,26 @@ class MesosDriver:
         session.trust_env = False
         session.mount("http://", requests.adapters.HTTPAdapter(pool_maxsize=32))
         session.mount("https://", requests.adapters.HTTPAdapter(pool_maxsize=32))
+        secrets = _tls(access, session)
         driver = cls(access, session)
+        driver._secrets = secrets
         driver._info = driver._json(f"reaching Marathon at {access.url}", "GET", "/v2/info")
         return driver
 
     def close(self) -> None:
         self._closed = True
         self._session.close()
+        if self._secrets:
+            shutil.rmtree(self._secrets, ignore_errors=True)
 
     def info(self) -> EngineInfo:
-        version = self._master("/version")
+        try:
+            version = self._master("/version")["version"]
+        except EngineError:  # the master may be out of reach where Marathon is not
+            version = "?"
         return EngineInfo(
             engine="Mesos",
-            version=version["version"],
+            version=version,
             components={self._info.get("name", "marathon"): str(self._info.get("version", "?"))},
             network=self._access.options.get("network", "host network, ports assigned by the scheduler"),
         )
@@ -133,7 +144,7 @@ class MesosDriver:
     def deploy(self, spec: ServiceSpec) -> None:
         if not is_service_name(spec.name):
             raise BadInput(f"'{spec.name}' can't be a service's name: a DNS label of at most 40 characters is needed")
-        app = apps.app(spec)
+        app = apps.app(spec, pull_secret=self._access.options.get("pull-secret", ""))
         self._call(f"deploying {spec.name}", lambda: self._client.create_app(app.id, app))
 
     def scale(self, service: str, instances: int) -> None:
@@ -145,7 +156,7 @@ class MesosDriver:
 
     def update(self, spec: ServiceSpec, strategy: Strategy) -> None:
         current = self._app(spec.name)
-        app = apps.app(spec, strategy)
+        app = apps.app(spec, strategy, self._access.options.get("pull-secret", ""))
         app.instances = current["instances"]  # an update is no scaling
         # the whole app: a partial one would keep what the new spec leaves out
         self._json(f"updating {spec.name}", "PUT", f"/v2/apps{app.id}", {"partialUpdate": "false"}, app.to_json(minimal=True))
@@ -230,9 +241,16 @@ class MesosDriver:
         """Host name and address of a task's agent."""
         agent = task.get("slaveId", "")
         if agent not in self._nodes:
-            for s in self._master("/slaves")["slaves"]:
+            for s in self._agents():
                 self._nodes[s["id"]] = (s["hostname"], s["pid"].rsplit("@", 1)[1].rsplit(":", 1)[0])
         return self._nodes.get(agent, (task.get("host", ""), task.get("host", "")))
+
+    def _agents(self) -> list[Any]:
+        """The master's list of agents; () where only Marathon can be reached, whose word for a host is its address too."""
+        try:
+            return list(self._master("/slaves")["slaves"])
+        except EngineError:
+            return []
 
     def watch(self, service: str) -> Watch:
         stirred = threading.Event()
@@ -330,7 +348,7 @@ class MesosDriver:
         if node not in agents:
             raise EngineError(f"node {node}", "Mesos has no agent of that name")
         body = {"type": kind, field: {"agent_id": {"value": agents[node]}}}
-        url = f"http://{self._info['marathon_config']['master']}/api/v1"
+        url = f"{self._master_url()}/api/v1"
         what = f"{kind.lower()} {node}"
         answer = self._call(what, lambda: self._session.post(url, json=body, timeout=TIMEOUT))
         if answer.status_code >= 300:
@@ -363,7 +381,12 @@ class MesosDriver:
 
     def _master(self, path: str) -> Any:
         """An answer of the Mesos master that Marathon names."""
-        return self._get(f"http://{self._info['marathon_config']['master']}{path}")
+        return self._get(self._master_url() + path)
+
+    def _master_url(self) -> str:
+        """As the access says, else as Marathon does."""
+        own = self._access.options.get("master", "").rstrip("/")
+        return own or f"http://{self._info['marathon_config']['master']}"
 
     def _get(self, url: str, params: Mapping[str, Any] | None = None) -> Any:
         def ask() -> Any:
@@ -388,6 +411,24 @@ class MesosDriver:
             raise kind(what, said) from e
         except (MarathonError, requests.RequestException, OSError, ValueError) as e:
             raise EngineError(what, f"{type(e).__name__}: {e}") from e
+
+
+def _tls(access: Access, session: requests.Session) -> Path | None:
+    """Certificates for the session, which reads them from files only: in a private folder, which `close` removes."""
+    if not (access.ca or access.cert):
+        return None
+    folder = Path(tempfile.mkdtemp(prefix="coebench-tls-"))
+    files = {}
+    for name, text in (("ca", access.ca), ("cert", access.cert), ("key", access.key)):
+        if text:
+            files[name] = folder / f"{name}.pem"
+            files[name].touch(mode=0o600)
+            files[name].write_text(text)
+    if "ca" in files:
+        session.verify = str(files["ca"])
+    if "cert" in files:
+        session.cert = (str(files["cert"]), str(files["key"]))
+    return folder
 
 
 def _known(service: str) -> str:

@@ -58,6 +58,7 @@ class SwarmDriver:
     coe: ClassVar[str] = "swarm"
     title: ClassVar[str] = "Docker Swarm"
     contract: ClassVar[int] = 1
+    access_by: ClassVar[str] = "docker"
 
     def __init__(
         self, api: docker.APIClient, api_url: str, nodes: Mapping[str, str], tls: TLSConfig | None, secrets: Path | None
@@ -103,6 +104,13 @@ class SwarmDriver:
         self._api.close()
         if self._secrets:
             shutil.rmtree(self._secrets, ignore_errors=True)
+
+    def leave(self) -> None:
+        """Remove the overlay network if it is coebench's; Docker keeps one that is in use."""
+        with contextlib.suppress(EngineError):
+            for network in self._call("listing networks", lambda: self._api.networks(names=[specs.NETWORK])):
+                if network["Name"] == specs.NETWORK and specs.OURS.items() <= (network.get("Labels") or {}).items():
+                    self._call("removing the network", lambda n=network: self._api.remove_network(n["Id"]))  # type: ignore[misc]
 
     def info(self) -> EngineInfo:
         version = self._call("asking the version", self._api.version)

@@ -1,0 +1,211 @@
+"""Images on their way to a registry: a registry of this file's own, that answers as the API's specification says, or refuses."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import http.server
+import json
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from coebench.contract import BadInput, EngineError
+from coebench.images import Registry, Where, read
+from coebench.lab import images as making
+from coebench.runner.connecting import rewritten
+
+
+class Server(http.server.ThreadingHTTPServer):
+    """`mode`: "open", "basic" (user:word), "token" (a token server of its own, for user:word), "deny", "full"."""
+
+    def __init__(self, mode: str) -> None:
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.mode = mode
+        self.blobs: dict[str, bytes] = {}
+        self.manifests: dict[str, bytes] = {}
+        self.sent = 0
+        self.host = f"127.0.0.1:{self.server_port}"
+        threading.Thread(target=self.serve_forever, daemon=True).start()
+
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    server: Server
+    protocol_version = "HTTP/1.1"
+
+    def log_message(self, *_: Any) -> None: ...
+
+    def reply(self, status: int, body: bytes = b"", **headers: str) -> None:
+        self.send_response(status)
+        for name, value in headers.items():
+            self.send_header(name.replace("_", "-"), value)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(body)
+
+    def allowed(self) -> bool:
+        given, basic = self.headers.get("Authorization", ""), "Basic " + base64.b64encode(b"user:word").decode()
+        mode = self.server.mode
+        if self.path.startswith("/token"):
+            if given == basic:
+                self.reply(200, json.dumps({"token": "t-" + self.path.split("scope=")[1]}).encode())
+            else:
+                self.reply(401, b'{"errors":[{"code":"UNAUTHORIZED","message":"who are you"}]}')
+            return False
+        if mode == "basic" and given != basic:
+            self.reply(401, b"{}", WWW_Authenticate='Basic realm="r"')
+            return False
+        if mode == "token" and not given.startswith("Bearer t-repository"):
+            realm = f"http://{self.server.host}/token"
+            self.reply(401, b"{}", WWW_Authenticate=f'Bearer realm="{realm}",service="s"')
+            return False
+        if mode == "deny" and self.command != "HEAD":
+            self.reply(403, b'{"errors":[{"code":"DENIED","message":"requested access to the resource is denied"}]}')
+            return False
+        return True
+
+    def do(self) -> None:
+        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        if not self.allowed():
+            return
+        path, _, query = self.path.partition("?")
+        last = path.rsplit("/", 1)[1]
+        if "/manifests/" in path and self.command == "PUT":
+            for blob in [json.loads(body)["config"], *json.loads(body)["layers"]]:
+                assert len(self.server.blobs[blob["digest"]]) == blob["size"]
+            self.server.manifests[path] = body
+            self.reply(201)
+        elif "/manifests/" in path:
+            found = self.server.manifests.get(path)
+            digest = "sha256:" + hashlib.sha256(found or b"").hexdigest()
+            self.reply(200 if found else 404, Docker_Content_Digest=digest)
+        elif self.command == "HEAD":
+            self.reply(200 if last in self.server.blobs else 404)
+        elif self.command == "POST":
+            self.reply(500 if self.server.mode == "full" else 202, b"no space left", Location=f"{path}u1?state=x")
+        else:
+            digest = query.split("digest=")[1].replace("%3A", ":")
+            assert digest == "sha256:" + hashlib.sha256(body).hexdigest()
+            self.server.blobs[digest] = body
+            self.server.sent += 1
+            self.reply(201)
+
+    do_GET = do_HEAD = do_PUT = do_POST = do
+
+
+@pytest.fixture
+def server(request: pytest.FixtureRequest) -> Iterator[Server]:
+    made = Server(getattr(request, "param", "open"))
+    yield made
+    made.shutdown()
+    made.server_close()
+
+
+@pytest.fixture
+def archive(tmp_path: Path) -> Path:
+    root = tmp_path / "root"
+    root.mkdir()
+    (root / "hello").write_text("hello\n")
+    file = tmp_path / "from" / "coebench-x:v1.tar"
+    file.parent.mkdir()
+    file.write_bytes(making.archive(making.layer_of(root), "coebench-x:v1", {"Cmd": ["/hello"]}))
+    return file
+
+
+@pytest.mark.parametrize("server", ["open", "basic", "token"], indirect=True)
+def test_an_image_is_pushed_once(server: Server, archive: Path) -> None:
+    (image,) = read(archive)
+    registry = Registry(Where.of(f"http://{server.host}/bench/a"), "user", "word")
+    assert registry.digest("coebench-x", "v1") == ""
+    assert registry.push(image) == f"{server.host}/bench/a/coebench-x:v1"
+    assert registry.digest("coebench-x", "v1") == image.digest
+    assert server.sent == 2
+    registry.push(image)
+    assert server.sent == 2
+    assert list(server.manifests) == ["/v2/bench/a/coebench-x/manifests/v1"]
+
+
+@pytest.mark.parametrize(
+    ("server", "user", "said"),
+    [
+        ("basic", "", "give --user"),
+        ("token", "", "no token .*who are you.*give --user"),
+        ("deny", "user", "DENIED requested access.*may not push"),
+    ],
+    indirect=["server"],
+)
+def test_a_registry_that_refuses(server: Server, archive: Path, user: str, said: str, monkeypatch: Any, tmp_path: Path) -> None:
+    monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path))
+    (image,) = read(archive)
+    with pytest.raises(BadInput, match=said):
+        Registry(Where.of(f"http://{server.host}"), user, "word").push(image)
+    assert server.manifests == {}
+
+
+@pytest.mark.parametrize("server", ["full"], indirect=True)
+def test_a_registry_that_fails(server: Server, archive: Path) -> None:
+    (image,) = read(archive)
+    with pytest.raises(EngineError, match="POST is answered with 500"):
+        Registry(Where.of(f"http://{server.host}")).push(image)
+
+
+def test_a_registry_that_is_not_there_or_has_no_tls(server: Server, archive: Path) -> None:
+    (image,) = read(archive)
+    with pytest.raises(EngineError, match="can't be reached"):
+        Registry(Where.of("http://127.0.0.1:9")).push(image)
+    with pytest.raises(EngineError, match="--plain-http"):
+        Registry(Where.of(server.host)).push(image)
+
+
+def test_what_docker_login_left_is_used(server: Server, archive: Path, monkeypatch: Any, tmp_path: Path) -> None:
+    server.mode = "basic"
+    auth = base64.b64encode(b"user:word").decode()
+    (tmp_path / "config.json").write_text(json.dumps({"auths": {server.host: {"auth": auth}}}))
+    monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path))
+    (image,) = read(archive)
+    Registry(Where.of(f"http://{server.host}")).push(image)
+    assert server.manifests
+
+
+@pytest.mark.parametrize("text", ["bench", "ftp://a.b/c", "a.b/Upper", "a.b/x//y", "a b/c", "", "/x"])
+def test_what_is_no_registry(text: str) -> None:
+    with pytest.raises(BadInput):
+        Where.of(text)
+
+
+def test_the_command_pushes_and_lists(server: Server, archive: Path) -> None:
+    def coebench(*words: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "coebench", "images", *words, "--from", str(archive.parent), "--plain-http"]
+        return subprocess.run(command, capture_output=True, text=True, timeout=60)
+
+    where = f"{server.host}/bench"
+    p = coebench("list", where)
+    assert (p.returncode, "not there" in p.stdout) == (1, True), p.stderr
+    p = coebench("push", where)
+    assert p.returncode == 0, p.stderr
+    assert f"--option images={where}" in p.stdout
+    p = coebench("list", where)
+    assert (p.returncode, p.stdout.strip().endswith("  there")) == (0, True)
+    server.mode = "deny"
+    server.blobs.clear()
+    p = coebench("push", where)
+    assert p.returncode == 2
+    assert len(p.stderr.strip().splitlines()) == 1
+
+
+def test_archives_that_are_none(tmp_path: Path) -> None:
+    (tmp_path / "x.tar").write_bytes(b"no tar")
+    with pytest.raises(BadInput, match="no archive of docker save"):
+        read(tmp_path / "x.tar")
+
+
+def test_names_are_rewritten_only_where_they_name_no_registry() -> None:
+    assert rewritten("coebench-http:v1", "r.example:5000/b") == "r.example:5000/b/coebench-http:v1"
+    assert rewritten("other.example/x:1", "r.example:5000/b") == "other.example/x:1"
+    assert rewritten("coebench-http:v1", "") == "coebench-http:v1"
