@@ -138,13 +138,13 @@ def instances_are_told_who_they_are(bench: Bench) -> None:
     expect(story.heard["COEBENCH_INSTANCE"] == story.instance.id, f"COEBENCH_INSTANCE is {story.heard['COEBENCH_INSTANCE']!r}")
 
 
-@behaviour()
+@behaviour(Capability.RESERVE)
 def memory_is_reserved(bench: Bench) -> None:
     """Density and placement mean nothing if the engine does not know what an instance needs."""
     _reserved(bench, "memory")
 
 
-@behaviour()
+@behaviour(Capability.RESERVE)
 def cpu_is_reserved(bench: Bench) -> None:
     """As with memory: two that need over half a node each can't share it."""
     _reserved(bench, "cpu")
@@ -158,7 +158,7 @@ def _reserved(bench: Bench, kind: str) -> None:
     expect(len(set(nodes)) == len(nodes), f"two that need over half of a node's {kind} were placed on one: {nodes}")
 
 
-@behaviour()
+@behaviour(Capability.RESERVE)
 def impossible_placement_is_said(bench: Bench) -> None:
     """A scenario that waits for what can't be must end with the engine's words, not with a timeout."""
     for kind, progress in bench.story(full).progress.items():

@@ -18,6 +18,7 @@ class Capability(enum.StrEnum):
     UPDATE = "update"  # rolling update to another version
     KILL = "kill"  # one instance can be ended without the engine's consent
     DRAIN = "drain"  # a node can be emptied and given back
+    RESERVE = "reserve"  # what an instance asks for of CPU and memory is kept from others; what fits nowhere is not started
     LOGS = "logs"  # the output of an instance can be read
 
 

@@ -140,7 +140,8 @@ def layers(coe: str, say: Say, options: Mapping[str, str] | None = None) -> tupl
     own: tuple[Path, ...] = ()
     if given := (options or {}).get("kubernetes-bin"):
         own = (_own_kubernetes(Path(given)),)
-    return (*own, *(LAYERS[name]().ensure(say) for name in engine(coe).layers), trees.host_tree().ensure(say))
+    parts = [*engine(coe).artefacts(), *(LAYERS[name]() for name in engine(coe).layers), trees.host_tree()]
+    return (*own, *(part.ensure(say) for part in parts))
 
 
 def _own_kubernetes(folder: Path) -> Path:
@@ -167,7 +168,7 @@ def install(coes: Iterable[str], say: Say) -> float:
 
 def installed(coe: str) -> bool:
     """Whether nothing would have to be built for a bay of this COE."""
-    parts = [trees.host_tree(), *(LAYERS[name]() for name in engine(coe).layers)]
+    parts = [trees.host_tree(), *engine(coe).artefacts(), *(LAYERS[name]() for name in engine(coe).layers)]
     parts += [images.artefact(w, trees.host_tree(), trees.build_tree()) for w in workloads().values()]
     return all(p.ready for p in parts)
 

@@ -62,7 +62,7 @@ class LabProvisioner:
                 f"{paths.state()} has {disk >> 20} MiB free, a bay of 1+{spec.nodes} hosts wants "
                 f"{LEAST_DISK * (spec.nodes + 1) >> 20}: set COEBENCH_STATE elsewhere"
             )
-        need = NEED[spec.coe](spec.nodes) + SPARE_MEMORY
+        need = NEED.get(spec.coe, NEED["swarm"])(spec.nodes) + SPARE_MEMORY
         free = psutil.virtual_memory().available
         if need > free:
             raise BadInput(

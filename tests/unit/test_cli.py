@@ -24,7 +24,7 @@ def run(*args: str, **env: str) -> subprocess.CompletedProcess[str]:
     [
         (("compare", "k8s", "nomad"), "unknown COE 'nomad'; known: k8s, mesos, swarm"),
         (("compare", "swarm", "swarm"), "given twice"),
-        (("compare", "k8s", "--provisioner", "moon"), "unknown provisioner 'moon'; known: lab"),
+        (("compare", "k8s", "--provisioner", "moon"), "unknown provisioner 'moon'; known: existing, lab"),
         (("compare", "k8s", "--set", "deploy.instances=many"), "--set deploy.instances=many"),
         (("compare", "k8s", "--plan", "no-such-plan.toml"), "can't read the plan no-such-plan.toml"),
         (("compare", "k8s", "--nodes", "0"), "1 to 250 nodes, not 0"),

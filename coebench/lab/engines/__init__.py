@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ... import plugins
 from ...contract import BadInput
 from .base import Engine
 from .kubernetes import Kubernetes
@@ -12,11 +13,17 @@ ENGINES: dict[str, type[Engine]] = {"k8s": Kubernetes, "swarm": Swarm, "mesos": 
 
 
 def engine(coe: str) -> type[Engine]:
-    """The engine of a COE. Raises BadInput naming those that the lab has."""
-    try:
+    """The engine of a COE: the lab's own, or one that a package gives (entry point group `coebench.engines`). Raises BadInput
+    naming those that the lab has."""
+    if coe in ENGINES:
         return ENGINES[coe]
-    except KeyError:
-        raise BadInput(f"the lab has no engine for '{coe}'; it has {', '.join(ENGINES)}") from None
+    others = plugins.names("engines")
+    if coe not in others:
+        raise BadInput(f"the lab has no engine for '{coe}'; it has {', '.join([*ENGINES, *others])}")
+    found = plugins.load("engines", coe, "engine")
+    if not (isinstance(found, type) and issubclass(found, Engine)):
+        raise BadInput(f"engine '{coe}' is no coebench.lab.engines.Engine")
+    return found
 
 
 __all__ = ["ENGINES", "Engine", "engine"]

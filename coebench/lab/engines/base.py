@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import ClassVar
 
 from ...contract import Access, BadInput, BayFailed, BaySpec, Role
+from ..cache import Artefact
 from ..host import Host
 from ..plan import Layout
 
@@ -33,6 +34,11 @@ class Engine(ABC):
             if name not in cls.options:
                 known = ", ".join(cls.options) or "none"
                 raise BadInput(f"{spec.coe} has no option '{name}' in the lab (it has: {known})")
+
+    @classmethod
+    def artefacts(cls) -> tuple[Artefact, ...]:
+        """Layers of an engine that a package brings, uppermost first; built once, kept in the cache."""
+        return ()
 
     @abstractmethod
     def files(self, host: str, role: Role) -> Mapping[str, str]:

@@ -168,6 +168,7 @@ class KubernetesDriver:
             Capability.UPDATE: yes,
             Capability.KILL: Support(True, "the pod is deleted with no grace: the API's way, not behind its back"),
             Capability.DRAIN: Support(True, "cordon, then eviction of this tool's own pods"),
+            Capability.RESERVE: yes,
             Capability.LOGS: yes,
         }
 

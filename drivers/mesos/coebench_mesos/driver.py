@@ -136,6 +136,7 @@ class MesosDriver:
             Capability.UPDATE: yes,
             Capability.KILL: Support(True, "the task is killed through the scheduler, which knows of it at once"),
             Capability.DRAIN: Support(True, "Mesos' own DRAIN_AGENT"),
+            Capability.RESERVE: yes,
             Capability.LOGS: yes,
         }
 

@@ -138,6 +138,7 @@ class SwarmDriver:
             Capability.UPDATE: yes,
             Capability.KILL: near,
             Capability.DRAIN: yes,
+            Capability.RESERVE: yes,
             Capability.LOGS: yes,
         }
 

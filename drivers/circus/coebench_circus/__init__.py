@@ -1,0 +1,5 @@
+"""Circus for coebench."""
+
+from .driver import CircusDriver
+
+__all__ = ["CircusDriver"]

@@ -1,0 +1,5 @@
+"""Plain Docker for coebench: one engine, no orchestrator."""
+
+from .driver import DockerDriver
+
+__all__ = ["DockerDriver"]

@@ -1,0 +1,26 @@
+"""docker-py reads certificates from files only."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+from docker.tls import TLSConfig
+
+from coebench.contract import Access
+
+
+def tls_files(access: Access) -> tuple[Path | None, TLSConfig | None]:
+    """The access's certificates in a folder that only this user may read, and the configuration that names them."""
+    if not (access.ca or access.cert):
+        return None, None
+    folder = Path(tempfile.mkdtemp(prefix="coebench-docker-"))
+    paths = {}
+    for name, text in (("ca", access.ca), ("cert", access.cert), ("key", access.key)):
+        if text:
+            path = folder / f"{name}.pem"
+            path.touch(mode=0o600)
+            path.write_text(text)
+            paths[name] = str(path)
+    pair = (paths["cert"], paths["key"]) if "cert" in paths and "key" in paths else None
+    return folder, TLSConfig(client_cert=pair, ca_cert=paths.get("ca"), verify="ca" in paths)
