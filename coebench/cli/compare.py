@@ -79,16 +79,23 @@ def compare(
     runs: Annotated[Path, typer.Option(help="Where run folders are made.")] = Path("runs"),
     fail_if: FailIf = None,
     json: Annotated[bool, typer.Option("--json", help="Print the result, alone, as JSON on standard output.")] = False,
+    live: Annotated[bool, typer.Option("--live", help="Show instances, requests and latency as they happen.")] = False,
+    live_web: Annotated[
+        int | None, typer.Option("--live-web", metavar="PORT", help="The same as a page on 127.0.0.1; 0: any free port.")
+    ] = None,
+    serve_metrics: Annotated[
+        int | None, typer.Option("--serve-metrics", metavar="PORT", help="OpenMetrics on 127.0.0.1; 0: any free port.")
+    ] = None,
 ) -> None:
     """Put the same workload on each COE, by turns, and print the table.
 
     Exit code: 0 all measured, 1 some trial failed (the table says which and why), 2 bad input, 3 what --fail-if names is so,
     130 interrupted.
     """
-    from ..report.progress import Progress
     from ..results import gates
     from ..runner.run import Interrupted, Run
     from . import output as outputs
+    from .live import following
 
     effective = _plan(
         subjects,
@@ -106,21 +113,22 @@ def compare(
         _bay_options(option, fail_node_cmd, heal_node_cmd),
     )
     conditions = [gates.parse(text) for text in fail_if or ()]
-    progress = Progress()
     first = _FirstBlock()
     command = ["coebench", *sys.argv[1:]]
-    run = Run(effective, runs, command, [progress, first], lambda text: print(text, file=sys.stderr, flush=True))
-    first.run = run
-    gates.check(conditions, [s.name for s in effective.subjects], {n: s.metrics for n, s in run.scenarios.items()})
-    try:
-        result = run.execute()
-    except Interrupted:
-        progress.close()
+    with following(live, live_web, serve_metrics) as listeners:
+        run = Run(effective, runs, command, [*listeners, first], lambda text: print(text, file=sys.stderr, flush=True))
+        first.run = run
+        gates.check(conditions, [s.name for s in effective.subjects], {n: s.metrics for n, s in run.scenarios.items()})
+        try:
+            result = run.execute()
+        except Interrupted:
+            interrupted = True
+        else:
+            interrupted = False
+    if interrupted:
         folder = getattr(run, "folder", None)
         print(f"coebench: interrupted; what was seen is in {folder}, the bays are gone", file=sys.stderr)
-        raise typer.Exit(130) from None
-    finally:
-        progress.close()
+        raise typer.Exit(130)
     result = gated(result, conditions, strict=False)
     outputs.render([result], [], "json" if json else "terminal", sys.stdout)
     print(f"run folder: {run.folder}", file=sys.stderr)

@@ -53,7 +53,8 @@ class Second(NamedTuple):
     about: tuple[tuple[str, Any], ...]
     planned: int
     ok: int
-    bad: int
+    bad: int  # without a good answer, `unsent` ones included
+    unsent: int
     encoded: str
 
     @property
@@ -164,6 +165,7 @@ def second(o: Observation) -> Second:
         planned=int(data.get("planned") or 0),
         ok=int(data.get("ok") or 0),
         bad=sum(int(n) for n in (data.get("errors") or {}).values()) + int(data.get("unsent") or 0),
+        unsent=int(data.get("unsent") or 0),
         encoded=str((data.get("raw") if closed else data.get("latency")) or ""),
     )
 

@@ -196,7 +196,7 @@ def _panel(pen: _Pen, panel: Panel, left: float, top: float, width: float, above
     line = top
     if panel.title:
         line += 18
-        pen.text(left, line - 4, cut(panel.title, width), "b")
+        pen.text(left, line - 4, cut(panel.title, width, 14), "b")  # bold is wider
     if panel.y.label:
         line += 16
         pen.text(left, line - 4, cut(panel.y.label, width), "m")
