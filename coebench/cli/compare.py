@@ -40,6 +40,13 @@ Setting = Annotated[
     list[str] | None,
     typer.Option("--set", help="SCENARIO.SETTING=VALUE, the value in TOML: --set 'deploy.instances=[1,30]'"),
 ]
+Objective = Annotated[
+    str | None,
+    typer.Option("--slo", help="Find the highest rate that meets it: --slo 'p99<20ms,errors<0.1%'", show_default=False),
+]
+CrossCheck = Annotated[
+    str | None, typer.Option("--cross-check", help="Ask a point of serve again by these: wrk,h2load,hey", show_default=False)
+]
 ProvisionerName = Annotated[
     str | None, typer.Option("--provisioner", help="Where bays come from.", autocompletion=complete.provisioner_names)
 ]
@@ -72,6 +79,8 @@ def compare(
     host_memory: HostMemory = None,
     timeouts: Timeouts = None,
     setting: Setting = None,
+    slo: Objective = None,
+    cross_check: CrossCheck = None,
     provisioner: ProvisionerName = None,
     option: BayOptions = None,
     fail_node_cmd: FailNodeCmd = None,
@@ -108,7 +117,7 @@ def compare(
         host_cpu,
         host_memory,
         timeouts,
-        setting,
+        _with(setting, slo, cross_check),
         provisioner,
         _bay_options(option, fail_node_cmd, heal_node_cmd),
     )
@@ -168,6 +177,8 @@ def plan(
     host_memory: HostMemory = None,
     timeouts: Timeouts = None,
     setting: Setting = None,
+    slo: Objective = None,
+    cross_check: CrossCheck = None,
     provisioner: ProvisionerName = None,
     option: BayOptions = None,
     fail_node_cmd: FailNodeCmd = None,
@@ -187,7 +198,7 @@ def plan(
         host_cpu,
         host_memory,
         timeouts,
-        setting,
+        _with(setting, slo, cross_check),
         provisioner,
         _bay_options(option, fail_node_cmd, heal_node_cmd),
     )
@@ -300,6 +311,18 @@ def _plan(
         "timeouts": timeouts,
     }
     return plans.make(content, subjects or [], given)
+
+
+def _with(settings: list[str] | None, slo: str | None, cross_check: str | None) -> list[str]:
+    """The options that are settings of `serve` by shorter names, as `--set` has them; JSON's texts are TOML's too."""
+    import json
+
+    words = list(settings or [])
+    if slo is not None:
+        words.append(f"serve.slo={json.dumps(slo)}")
+    if cross_check is not None:
+        words.append(f"serve.cross_check={json.dumps([t.strip() for t in cross_check.split(',')])}")
+    return words
 
 
 def _without_none(value: Any) -> Any:

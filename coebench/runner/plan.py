@@ -170,6 +170,8 @@ def check(plan: Plan) -> Plan:
             mine[key] = value
         nodes = min(plan.spec(s).nodes for s in plan.subjects)
         scenario.check(mine, nodes)
+        for tool in mine.get("cross_check", ()):
+            plugins.load("generators", tool, "generator")
         settings[name] = mine
     for name in plan.settings:
         if name not in plan.scenarios:

@@ -7,119 +7,79 @@ from typing import Any, ClassVar
 
 import msgspec
 
-from ..contract import (
-    BadInput,
-    Better,
-    Capability,
-    LoadPlan,
-    Metric,
-    Observation,
-    Routing,
-    Sample,
-    Target,
-    Trial,
-)
+from ..contract import BadInput, Capability, LoadPlan, Metric, Observation, Routing, Sample, Target, Trial
+from . import edge, reaching
+from .crossing import cross_check, crossed
+from .curve import Search, curve_samples
 from .following import Following, until_answering
-from .seconds import seconds
+from .offering import send
+from .serving import FIXED, METRICS, fixed_samples
+from .slo import Slo
 
 SETTINGS: Mapping[str, Mapping[str, Any]] = {
     "smoke": {
         "instances": 3,
+        "routing": "endpoints",
+        "generators": 1,
         "connections": 24,
         "rate": 1000,
         "seconds": 4,
         "warmup": 2,
-        "routing": "endpoints",
+        "slo": "",
+        "steps": "none",
+        "step_seconds": 2,
+        "repeats": 2,
+        "resolution": 25,
+        "cross_check": [],
         "timeout": 60,
     },
     "default": {
         "instances": 3,
+        "routing": "endpoints",
+        "generators": 1,
         "connections": 24,
         "rate": 1000,
         "seconds": 5,
         "warmup": 2,
-        "routing": "endpoints",
+        "slo": "",
+        "steps": "none",
+        "step_seconds": 3,
+        "repeats": 3,
+        "resolution": 5,
+        "cross_check": [],
         "timeout": 60,
     },
     "full": {
         "instances": 6,
+        "routing": ["endpoints", "native"],
+        "generators": 1,
         "connections": 48,
         "rate": 2000,
-        "seconds": 20,
+        "seconds": 10,
         "warmup": 5,
-        "routing": "endpoints",
+        "slo": "p99<20ms,errors<0.1%",
+        "steps": "auto",
+        "step_seconds": 3,
+        "repeats": 3,
+        "resolution": 5,
+        "cross_check": [],
         "timeout": 60,
     },
 }
-PERCENTILES = ("p50", "p90", "p99", "p99.9", "max")
 SERVICE = "serve"
-
-
-def _latency(name: str) -> Metric:
-    what = "Greatest latency" if name == "max" else f"{name[1:]}th percentile of latency"
-    return Metric(
-        name=f"latency_{name}",
-        unit="ms",
-        better=Better.LOWER,
-        title=f"latency {name}",
-        definition=f"{what} at a fixed offered rate, open loop with Poisson arrivals, counted from each request's planned send "
-        "time; requests without a good answer are counted as errors and are not in it.",
-    )
+GRID = ("instances", "routing", "generators")
+TOP = 10_000_000  # requests a second: coeload's own highest rate
 
 
 class Serve:
-    """A service is deployed and seen to answer; then load from inside the bay, spread over its endpoints: first a closed
-    loop, for saturation, then an open one at a rate that is the same for every COE."""
+    """A service is deployed and seen to answer; then load from inside the bay: first a closed loop, for saturation, then an
+    open one at a rate that is the same for every COE; where asked, the serving curve and the highest rate that meets an
+    objective. All of it for each point of the grid of instances, routing and generators."""
 
     name: ClassVar[str] = "serve"
     question: ClassVar[str] = "How many requests a second does a service answer, and how soon?"
     needs: ClassVar[frozenset[Capability]] = frozenset({Capability.ENDPOINTS})
-    metrics: ClassVar[tuple[Metric, ...]] = (
-        Metric(
-            name="saturation",
-            unit="1/s",
-            better=Better.HIGHER,
-            title="saturation (closed loop)",
-            definition="Good answers a second when each of a fixed number of kept connections sends its next request as soon as "
-            "the last is answered. What generators and servers can do together on this machine, not a service level.",
-        ),
-        Metric(
-            name="offered",
-            unit="1/s",
-            better=Better.NEITHER,
-            title="offered",
-            definition="Requests a second that were planned in the open loop.",
-        ),
-        Metric(
-            name="achieved",
-            unit="1/s",
-            better=Better.HIGHER,
-            title="achieved",
-            definition="Good answers a second in the open loop, over its planned time.",
-        ),
-        *(_latency(p) for p in PERCENTILES),
-        Metric(
-            name="raw_p99",
-            unit="ms",
-            better=Better.LOWER,
-            title="latency p99, from the send",
-            definition="As latency p99, but from the actual send: what a generator that waits for its turn would report.",
-        ),
-        Metric(
-            name="errors",
-            unit="%",
-            better=Better.LOWER,
-            title="errors",
-            definition="Requests without a good answer, in per cent of those planned in the open loop, unsent ones included.",
-        ),
-        Metric(
-            name="generator_cpu",
-            unit="cores",
-            better=Better.NEITHER,
-            title="generator's CPU",
-            definition="Cores that the generator used while it measured.",
-        ),
-    )
+    metrics: ClassVar[tuple[Metric, ...]] = METRICS
 
     def settings(self, profile: str) -> Mapping[str, Any]:
         return SETTINGS[profile]
@@ -127,60 +87,98 @@ class Serve:
     def check(self, settings: Mapping[str, Any], bay_nodes: int) -> None:
         for name, least, most in (
             ("instances", 1, 1000),
+            ("generators", 1, 2000),
             ("connections", 1, 100_000),
-            ("rate", 1, 10_000_000),
+            ("rate", 1, TOP),
             ("seconds", 1, 3600),
             ("warmup", 0, 600),
+            ("step_seconds", 1, 3600),
+            ("repeats", 1, 15),
+            ("resolution", 1, 100),
         ):
-            value = settings[name]
-            if isinstance(value, bool) or not isinstance(value, int | float) or not least <= value <= most:
-                raise BadInput(f"serve: '{name}' is a number from {least} to {most}, not {value!r}")
-        if settings["connections"] < settings["instances"]:
-            raise BadInput(
-                f"serve: {settings['connections']} connections can't reach {settings['instances']} instances: at least one each"
-            )
-        try:
-            Routing(settings["routing"])
-        except ValueError:
-            known = ", ".join(r.value for r in Routing)
-            raise BadInput(f"serve: routing is one of {known}, not {settings['routing']!r}") from None
+            for value in _listed(settings[name]) if name in GRID else [settings[name]]:
+                if isinstance(value, bool) or not isinstance(value, int | float) or not least <= value <= most:
+                    raise BadInput(f"serve: '{name}' is a number from {least} to {most}, not {value!r}")
+        for name in GRID:
+            values = _listed(settings[name])
+            if not values or len(set(values)) < len(values):
+                raise BadInput(f"serve: '{name}' is a value, or a list of different ones, not {settings[name]!r}")
+        if settings["connections"] < (most := max(_listed(settings["instances"]))):
+            raise BadInput(f"serve: {settings['connections']} connections can't reach {most} instances: at least one each")
+        if settings["connections"] < (most := max(_listed(settings["generators"]))):
+            raise BadInput(f"serve: {settings['connections']} connections are too few for {most} generators: at least one each")
+        for routing in _listed(settings["routing"]):
+            if routing not in set(Routing):
+                raise BadInput(f"serve: routing is one of {', '.join(r.value for r in Routing)}, not {routing!r}")
+        if settings["slo"] != "":
+            Slo.parse(settings["slo"])
+        _ladder(settings["steps"])
+        tools = settings["cross_check"]
+        if not isinstance(tools, list | tuple) or not all(isinstance(t, str) and t for t in tools):
+            raise BadInput(f'serve: cross_check is a list of generators\' names, such as ["wrk"], not {tools!r}')
 
     def run(self, trial: Trial) -> None:
         s = trial.settings
-        spec = msgspec.structs.replace(trial.workload.service(SERVICE, s["instances"], trial.workload.versions[0]), health=None)
-        with trial.phase("deploy", s["timeout"]) as deadline, Following(trial, SERVICE) as following:
-            trial.driver.deploy(spec)
-            until_answering(following, s["instances"], deadline)
-        reach = trial.driver.reach(SERVICE, Routing(s["routing"]))
-        trial.observe("reach", routing=reach.routing.value, how=reach.how, targets=[f"{a}:{p}" for a, p in reach.targets])
-        plan = LoadPlan(
-            targets=tuple(Target(*t) for t in reach.targets),
-            connections=s["connections"],
-            duration=float(s["seconds"]),
-            warmup=float(s["warmup"]),
-        )
+        varied = {name for name in GRID if len(_listed(s[name])) > 1}
+        for instances in _listed(s["instances"]):
+            self._deploy(trial, instances)
+            for routing in map(Routing, _listed(s["routing"])):
+                reach = reaching.reach(trial, SERVICE, routing, alone="routing" not in varied)
+                if reach is None:
+                    continue
+                for generators in _listed(s["generators"]):
+                    cell = {"instances": instances, "routing": routing.value, "generators": generators}
+                    plan = LoadPlan(
+                        targets=tuple(Target(*t) for t in reach.targets),
+                        connections=s["connections"],
+                        generators=generators,
+                        duration=float(s["seconds"]),
+                        warmup=float(s["warmup"]),
+                    )
+                    self._serve(trial, plan, {k: v for k, v in cell.items() if k in varied})
+            with trial.phase("remove", s["timeout"]):
+                trial.remove(SERVICE)
+
+    def _deploy(self, trial: Trial, instances: int) -> None:
+        spec = trial.workload.service(SERVICE, instances, trial.workload.versions[0])
+        with trial.phase("deploy", trial.settings["timeout"]) as deadline, Following(trial, SERVICE) as following:
+            trial.driver.deploy(msgspec.structs.replace(spec, health=None))
+            until_answering(following, instances, deadline)
+
+    def _serve(self, trial: Trial, plan: LoadPlan, factors: Mapping[str, Any]) -> None:
+        """One point of the grid."""
+        s = trial.settings
+        about: dict[str, Any] = {"factors": dict(factors)}
+        if factors:
+            about["window"] = " ".join(map(str, factors.values()))  # so that no two loads of a trial are called alike
         for loop, rate in (("closed", 0.0), ("open", float(s["rate"]))):
-            with trial.phase(f"load {loop}", s["seconds"] + s["warmup"] + 30):
-                result = trial.prober.load(msgspec.structs.replace(plan, rate=rate), seconds(trial, loop=loop, rate=rate))
-            trial.observe("load", loop=loop, rate=rate, **msgspec.to_builtins(result))
+            result = send(trial, msgspec.structs.replace(plan, rate=rate), f"load {loop}", loop=loop, rate=rate, **about)
             if result.saturated:
-                names = ["saturation"] if loop == "closed" else [m.name for m in self.metrics if m.name != "saturation"]
-                trial.observe("load.saturated", loop=loop, reason=result.saturated, metrics=names)
-        with trial.phase("remove", s["timeout"]):
-            trial.remove(SERVICE)
+                metrics = ["saturation"] if loop == "closed" else list(FIXED)
+                trial.observe("load.saturated", loop=loop, reason=result.saturated, metrics=metrics, factors=dict(factors))
+        if s["slo"] or s["steps"] != "none":
+            Search.of(s, _ladder(s["steps"]), TOP).run(trial, plan, about)
+        for tool in s["cross_check"]:
+            cross_check(trial, plan, tool, about)
 
     def derive(self, observations: Sequence[Observation]) -> Iterable[Sample]:
-        loads = {o.data["loop"]: o.data for o in observations if o.name == "load"}
-        if closed := loads.get("closed"):
-            yield Sample(metric="saturation", value=closed["achieved_rps"])
-        if (load := loads.get("open")) and load["planned"]:
-            yield Sample(metric="offered", value=load["offered_rps"])
-            yield Sample(metric="achieved", value=load["achieved_rps"])
-            for p in PERCENTILES:
-                if p in load["latency_ms"]:
-                    yield Sample(metric=f"latency_{p}", value=load["latency_ms"][p])
-            if "p99" in load["raw_ms"]:
-                yield Sample(metric="raw_p99", value=load["raw_ms"]["p99"])
-            bad = sum(load["errors"].values()) + load["unsent"] + load["inflight"]
-            yield Sample(metric="errors", value=100 * bad / load["planned"])
-            yield Sample(metric="generator_cpu", value=load["cpu"])
+        loads = [o.data for o in observations if o.name == "load" and not o.data.get("discarded")]
+        yield from fixed_samples(loads)
+        yield from curve_samples(loads, [o.data for o in observations if o.name == "search"])
+        yield from crossed([o.data for o in observations if o.name == "cross"])
+
+
+def _listed(value: Any) -> list[Any]:
+    return list(value) if isinstance(value, list | tuple) else [value]
+
+
+def _ladder(steps: Any) -> tuple[float, ...]:
+    """The rates of the curve; () where they follow from the first. Raises BadInput."""
+    if steps in ("none", "auto"):
+        return ()
+    good = isinstance(steps, list | tuple) and len(steps) > 1
+    if not good or not all(isinstance(r, int | float) and not isinstance(r, bool) and 1 <= r <= TOP for r in steps):
+        raise BadInput(f'serve: steps is "none", "auto" or a list of at least two rates, not {steps!r}')
+    if len({edge.round_rate(r) for r in steps}) < len(steps):
+        raise BadInput("serve: the rates of steps differ in their first three digits")
+    return tuple(sorted(float(r) for r in steps))

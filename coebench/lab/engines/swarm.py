@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 
+from ... import machine
 from ...contract import Access, BaySpec, Role
 from .. import pki, plan
 from ..host import Host
@@ -98,7 +99,8 @@ class Swarm(Engine):
             return f"unix://{h.root}/run/docker.sock"
 
         nodes = {h.spec.name: socket(h) for h in hosts if h.spec.role is Role.NODE and h.alive}
-        return Access(coe="swarm", url=socket(hosts[0]), nodes=nodes)
+        has = "yes" if machine.ip_vs() else "this kernel has none, neither loaded nor as a module"
+        return Access(coe="swarm", url=socket(hosts[0]), nodes=nodes, options={"ip_vs": has})
 
     def timeouts(self) -> Mapping[str, str]:
         return TIMEOUTS[self.spec.timeouts]

@@ -61,13 +61,21 @@ class SwarmDriver:
     access_by: ClassVar[str] = "docker"
 
     def __init__(
-        self, api: docker.APIClient, api_url: str, nodes: Mapping[str, str], tls: TLSConfig | None, secrets: Path | None
+        self,
+        api: docker.APIClient,
+        api_url: str,
+        nodes: Mapping[str, str],
+        tls: TLSConfig | None,
+        secrets: Path | None,
+        ip_vs: str,
     ) -> None:
         self._api = api
         self._access_url = api_url
         self._nodes = nodes
         self._tls = tls
         self._secrets = secrets
+        # What the access says of the nodes' kernels: "yes", or why their virtual IPs would be silent.
+        self._ip_vs = ip_vs
         self._closed = False
         self._listeners: dict[str, Any] = {}
         self._lock = threading.Lock()
@@ -81,7 +89,8 @@ class SwarmDriver:
             api = docker.APIClient(base_url=access.url, tls=tls or False, version="auto", timeout=TIMEOUT)
         except DockerException as e:
             raise EngineError(f"reaching Docker at {access.url}", str(e)) from e
-        driver = cls(api, access.url, access.nodes, tls, secrets)
+        ip_vs = access.options.get("ip_vs", "whether the nodes' kernels have ip_vs is not known")
+        driver = cls(api, access.url, access.nodes, tls, secrets, ip_vs)
         info = driver._call("asking Docker", api.info)
         if not info.get("Swarm", {}).get("ControlAvailable"):
             raise BadInput(f"Docker at {access.url} is no manager of a swarm")
@@ -119,8 +128,12 @@ class SwarmDriver:
             engine="Docker Swarm",
             version=version["Version"],
             components=components,
-            network="overlay network (vxlan), DNS round robin",
+            network=f"overlay network (vxlan), {'virtual IP' if self._virtual else 'DNS round robin'}",
         )
+
+    @property
+    def _virtual(self) -> bool:
+        return self._ip_vs == "yes"
 
     def capabilities(self) -> Mapping[Capability, Support]:
         yes = Support(True)
@@ -129,7 +142,9 @@ class SwarmDriver:
         pushed = Support(True, told)
         return {
             Capability.ENDPOINTS: yes,
-            Capability.NATIVE: Support(False, "the virtual IP and the routing mesh need the kernel's ip_vs: not built yet"),
+            Capability.NATIVE: yes
+            if self._virtual
+            else Support(False, f"the virtual IP and the routing mesh need the kernel's ip_vs: {self._ip_vs}"),
             Capability.PROXY: Support(False, "not built yet"),
             Capability.WATCH: pushed
             if self._nodes
@@ -154,7 +169,7 @@ class SwarmDriver:
                 name=spec.name,
                 labels=specs.labels(spec),
                 mode=specs.mode(spec.instances),
-                endpoint_spec=specs.endpoint(spec),
+                endpoint_spec=specs.endpoint(spec, self._virtual),
             ),
         )
 
@@ -165,7 +180,7 @@ class SwarmDriver:
 
     def update(self, spec: ServiceSpec, strategy: Strategy) -> None:
         # All anew but the mode, which holds the number of instances: an update is no scaling.
-        self._update(spec.name, lambda old: specs.service(spec, strategy) | {"Mode": old["Mode"]})
+        self._update(spec.name, lambda old: specs.service(spec, strategy, self._virtual) | {"Mode": old["Mode"]})
 
     def _update(self, service: str, change: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
         """Swarm takes a whole spec with the version it was made from; a newer one in between makes it say so: once more."""
@@ -213,8 +228,22 @@ class SwarmDriver:
             if not targets:
                 self._find(service)  # none at all, or none yet?
             return Reach(routing=routing, targets=targets, how="task addresses on the overlay, spread by the client")
+        if routing is Routing.NATIVE and self._virtual:
+            return Reach(routing=routing, targets=(self._virtual_ip(service),), how="virtual IP on the overlay, ip_vs")
         support = self.capabilities()[Capability(routing.value)]
         raise Unsupported(f"routing {routing.value}", support.reason)
+
+    def _virtual_ip(self, service: str) -> tuple[str, int]:
+        """The manager gives it soon after it has accepted the service."""
+        deadline = time.monotonic() + TIMEOUT
+        while True:
+            found = self._find(service)
+            port = found["Spec"]["TaskTemplate"]["ContainerSpec"]["Labels"][specs.PORT]
+            if given := [v["Addr"] for v in found.get("Endpoint", {}).get("VirtualIPs", []) if v.get("Addr")]:
+                return given[0].partition("/")[0], int(port)
+            if time.monotonic() > deadline:
+                raise EngineError(f"the virtual IP of {service}", "the manager gave none")
+            time.sleep(0.05)
 
     def ask(self, verb: Verb, service: str = "") -> None:
         """One request (`AskingPort`): of the service by its name, of its tasks by label, of all our services."""

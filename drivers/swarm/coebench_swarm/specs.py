@@ -65,13 +65,14 @@ def task_template(spec: ServiceSpec) -> TaskTemplate:
     )
 
 
-def endpoint(spec: ServiceSpec) -> EndpointSpec:
-    """DNS round robin: no virtual IP, which a kernel without ip_vs could not serve. `publish` opens the port on the task's
-    own host."""
+def endpoint(spec: ServiceSpec, virtual: bool) -> EndpointSpec:
+    """A virtual IP if `virtual`; else DNS round robin, since a kernel without ip_vs could not serve one. `publish` opens the
+    port on the task's own host."""
+    mode = "vip" if virtual else "dnsrr"
     if not spec.publish:
-        return EndpointSpec(mode="dnsrr")
+        return EndpointSpec(mode=mode)
     port = {"Protocol": "tcp", "TargetPort": spec.port, "PublishedPort": spec.port, "PublishMode": "host"}
-    return EndpointSpec(mode="dnsrr", ports=[port])
+    return EndpointSpec(mode=mode, ports=[port])
 
 
 def mode(instances: int) -> ServiceMode:
@@ -86,7 +87,7 @@ def update_config(strategy: Strategy) -> UpdateConfig:
     return UpdateConfig(parallelism=parallelism, delay=0, order=order, failure_action="pause")
 
 
-def service(spec: ServiceSpec, strategy: Strategy) -> dict[str, Any]:
+def service(spec: ServiceSpec, strategy: Strategy, virtual: bool) -> dict[str, Any]:
     """The whole of a service, as Swarm's API takes it for an update."""
     return {
         "Name": spec.name,
@@ -94,7 +95,7 @@ def service(spec: ServiceSpec, strategy: Strategy) -> dict[str, Any]:
         "TaskTemplate": task_template(spec),
         "Mode": mode(spec.instances),
         "UpdateConfig": update_config(strategy),
-        "EndpointSpec": endpoint(spec),
+        "EndpointSpec": endpoint(spec, virtual),
     }
 
 

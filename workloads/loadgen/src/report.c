@@ -57,6 +57,10 @@ void report_percentiles(struct json *j, const char *key, const struct histogram 
         else
             json_null(j, told[i].name);
     }
+    if (h->total)
+        json_real(j, "mean", histogram_mean(h) / 1e6, 6);
+    else
+        json_null(j, "mean");
     json_close(j, '}');
 }
 
