@@ -16,19 +16,30 @@ from ..contract import BadInput
 
 def program() -> Path:
     """`coeload`; COELOAD names one that is to be used instead. Raises BadInput if it can't be built."""
+    target = place()
+    if os.environ.get("COELOAD"):
+        if not os.access(target, os.X_OK):
+            raise BadInput(f"COELOAD={target} is no program")
+    elif not target.exists():
+        from coebench_workload_loadgen import WORKLOAD
+
+        _build(WORKLOAD.sources(), target)
+    return target
+
+
+def place() -> Path:
+    """Where the program is, or will be; its name tells the sources that it is made of."""
     if own := os.environ.get("COELOAD"):
-        if not os.access(own, os.X_OK):
-            raise BadInput(f"COELOAD={own} is no program")
         return Path(own)
     from coebench_workload_loadgen import WORKLOAD
 
-    sources = WORKLOAD.sources()
-    digest = hashlib.sha256(b"".join(p.read_bytes() for p in sources)).hexdigest()[:12]
-    cache = Path(os.environ.get("COEBENCH_CACHE") or platformdirs.user_cache_path("coebench"))
-    target = cache / "coeload" / f"coeload-{digest}"
-    if not target.exists():
-        _build(sources, target)
-    return target
+    digest = hashlib.sha256(b"".join(p.read_bytes() for p in WORKLOAD.sources())).hexdigest()[:12]
+    return cache() / f"coeload-{digest}"
+
+
+def cache() -> Path:
+    """Where programs that were built are kept."""
+    return Path(os.environ.get("COEBENCH_CACHE") or platformdirs.user_cache_path("coebench")) / "coeload"
 
 
 def _build(sources: list[Path], target: Path) -> None:

@@ -6,11 +6,26 @@ import contextlib
 import queue
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from .. import plugins
-from ..contract import Answer, Burst, Driver, EngineError, LoadPlan, LoadResult, PhaseTimeout, Ran, Target, Workload
-from . import saturation
+from ..contract import (
+    Answer,
+    Burst,
+    CoebenchError,
+    Driver,
+    EngineError,
+    LoadPlan,
+    LoadResult,
+    PhaseTimeout,
+    Ran,
+    Target,
+    Workload,
+)
+from . import calibrate, native, saturation
 from .agent import Agent, argv_word, targets_word
 
 SERVICE = "coebench-prober"
@@ -26,6 +41,7 @@ class BayProber:
         self._seen: queue.SimpleQueue[Answer | EngineError] = queue.SimpleQueue()
         self._targets: dict[str, Target] = {}
         self._down: dict[str, bool] = {}
+        self._limits: calibrate.Limits | None = None
 
     def start(self, timeout: float) -> None:
         """Deploy it and connect. Raises PhaseTimeout, EngineError."""
@@ -44,6 +60,17 @@ class BayProber:
                 last = f"{i.id}: {i.engine_state} {i.reason}".strip()
                 if change.kind != "removed" and i.live and i.published:
                     self._connect(i.id, i.published, deadline)
+        self._limits = self._known_limits()
+
+    def _known_limits(self) -> calibrate.Limits | None:
+        """What the generator can do here, if it is on the machine that was calibrated: both have booted at once."""
+        limits = calibrate.recall(native.place())
+        if limits is None:
+            return None
+        with contextlib.suppress(CoebenchError, OSError):
+            if self.execute(["cat", calibrate.BOOT], 5).out == Path(calibrate.BOOT).read_text():
+                return limits
+        return None
 
     def _connect(self, ident: str, published: tuple[str, int], deadline: float) -> None:
         """An address may be told before anybody listens there."""
@@ -163,11 +190,18 @@ class BayProber:
                 if event["event"] == "second" and second:
                     second(_burst(agent, event))
                 if event["event"] == "done":
-                    return _result(plan, event)
+                    return self._judged(plan, _result(plan, event))
         finally:
             agent.forget(ident)
             with contextlib.suppress(EngineError):
                 agent.tell("stop", ident)
+
+    def _judged(self, plan: LoadPlan, result: LoadResult) -> LoadResult:
+        if self._limits is None or result.saturated:
+            return result
+        many = plan.threads * plan.generators
+        why = calibrate.verdict(self._limits, result.achieved_rps, bool(plan.rate), many)
+        return msgspec.structs.replace(result, saturated=why)
 
     def _other(self, tool: str, plan: LoadPlan) -> LoadResult:
         """A generator of another make, in the same place as ours."""

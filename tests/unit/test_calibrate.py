@@ -1,0 +1,130 @@
+"""What the generator can do here, found, kept and compared with; and a load asked again by other generators."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import stat
+import sys
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from coebench.contract import BadInput
+from coebench.load import calibrate, crosscheck, native
+from coebench.load.crosscheck import Line
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "loadgen"))
+import loadgen_harness as harness
+
+# A generator with known limits: 31,000/s in an open loop, 40,000/s in a closed one.
+FAKE = """#!{python}
+import json, sys, time
+words = sys.argv[1:]
+if words[0] == "null":
+    print("coeload null listening on port 1", flush=True)
+    time.sleep(60)
+rate = float(words[words.index("--rate") + 1]) if "--rate" in words else 40000.0
+achieved = min(rate, 31000.0) if "--rate" in words else rate
+lag = {{"p50": 0.02, "p99": 0.4}}
+print(json.dumps(dict(offered_rps=rate, achieved_rps=achieved, unsent=0, send_lag_ms=lag, raw_latency_ms={{"p50": 0.06}})))
+"""
+
+
+@pytest.fixture
+def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    program = tmp_path / "coeload-fake"
+    program.write_text(FAKE.format(python=sys.executable))
+    program.chmod(program.stat().st_mode | stat.S_IXUSR)
+    monkeypatch.setenv("COEBENCH_CACHE", str(tmp_path / "cache"))
+    return program
+
+
+def test_limits_are_found_kept_and_known_again(fake: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[str] = []
+    limits = calibrate.measure(fake, 0.2, told.append)
+    assert limits.closed_rps == 40_000
+    assert 31_000 / 1.06 < limits.open_rps <= 31_000 < (limits.open_high or 0)
+    assert (limits.floor_ms, limits.lag_p50_ms, limits.lag_p99_ms) == (0.06, 0.02, 0.4)
+    assert any("not held" in line for line in told)
+    assert calibrate.recall(fake) is None
+    calibrate.remember(limits, fake)
+    assert calibrate.recall(fake) == limits
+    assert calibrate.recall(fake.with_name("coeload-other")) is None  # of other sources
+    monkeypatch.setattr(calibrate, "this_machine", lambda: "another machine")
+    assert calibrate.recall(fake) is None
+    calibrate.file(fake).write_text("{torn")
+    assert calibrate.recall(fake) is None
+
+
+def test_a_rate_near_the_limit_may_be_the_generators() -> None:
+    limits = calibrate.Limits(
+        machine="m",
+        program="p",
+        at=0.0,
+        seconds=1.0,
+        closed_rps=40_000.0,
+        open_rps=30_000.0,
+        open_low=30_000.0,
+        open_high=31_000.0,
+        lag_p50_ms=0.02,
+        lag_p99_ms=0.4,
+        floor_ms=0.06,
+        cores=2,
+        load=0.1,
+    )
+    assert "96% of what the generator reaches" in calibrate.verdict(limits, 38_400.0, open_loop=False)
+    assert calibrate.verdict(limits, 28_000.0, open_loop=False) == ""
+    assert "93% of what the generator holds" in calibrate.verdict(limits, 28_000.0, open_loop=True)
+    assert calibrate.verdict(limits, 28_000.0, open_loop=True, threads=2) == ""
+    assert calibrate.verdict(msgspec.structs.replace(limits, open_rps=0.0), 1.0, open_loop=True) == ""
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["http://h/a", "http://h/b"], "one URL"),
+        (["--closed"], "one URL"),
+        (["http://127.0.0.1/", "--body", "x"], "--body can't be cross-checked"),
+        (["http://127.0.0.1/", "--stages=1:1s"], "--stages can't be cross-checked"),
+        (["http://127.0.0.1/", "--duration", "5"], "no duration"),
+        (["http://127.0.0.1:99999/"], "ort"),
+        (["http://127.0.0.1/", "--connections", "many"], "many"),
+    ],
+)
+def test_what_others_can_not_be_asked_is_refused(words: list[str], says: str) -> None:
+    with pytest.raises(BadInput, match=says):
+        crosscheck.plan_of(words)
+
+
+def test_a_load_is_read_as_the_others_need_it() -> None:
+    plan = crosscheck.plan_of(["--rate=50", "http://127.0.0.1:81/x?y=1", "--connections", "4", "--duration", "1500ms", "--json"])
+    assert (plan.rate, plan.connections, plan.duration, plan.path, plan.targets[0].port) == (50.0, 4, 1.5, "/x?y=1", 81)
+
+
+def test_shares_are_of_our_own_two() -> None:
+    lines = (
+        Line("coeload", 90.0, {"p50": 1.0}),
+        Line("wrk", 50.0, {"p50": 2.0}),
+        Line("coeload", 110.0, {"p50": 1.0}),
+        Line("hey", why="not so"),
+    )
+    said = crosscheck.text(lines)
+    assert "0.500 of ours" in said
+    assert "can't: not so" in said
+
+
+@pytest.mark.skipif(not shutil.which("wrk") or not shutil.which("gcc"), reason="wrk and gcc are needed")
+def test_wrk_is_asked_between_two_of_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+    with harness.NullServer(native.program()) as server:
+        words = [server.url, "--closed", "--connections", "4", "--duration", "1s"]
+        lines = crosscheck.run(native.program(), words, ["wrk"], lambda text: None)
+        assert [line.tool for line in lines] == ["coeload", "wrk", "coeload"]
+        assert all(line.rps > 100 and not line.errors and {"p50", "p99", "max"} <= set(line.raw_ms) for line in lines)
+        assert "of ours" in crosscheck.text(lines)
+        with pytest.raises(BadInput, match="generator"):
+            crosscheck.run(native.program(), words, ["ab"], lambda text: None)
+        monkeypatch.setenv("PATH", os.path.dirname(sys.executable))
+        with pytest.raises(BadInput, match="apt-get install wrk"):
+            crosscheck.run(native.program(), words, ["wrk"], lambda text: None)
