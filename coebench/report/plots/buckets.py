@@ -13,46 +13,40 @@ MS = 1e6  # in the unit of the histograms, nanoseconds
 
 
 class Buckets:
-    """Counts by bucket, and the largest value that each bucket may hold (what HdrHistogram's percentiles are), in ms."""
+    """The buckets that hold anything: the largest value that each may hold, in ms (what HdrHistogram's percentiles are), in
+    rising order, and how many it holds."""
 
-    def __init__(self, counts: NDArray[np.int64], tops: NDArray[np.float64]) -> None:
-        self.counts = counts
+    def __init__(self, tops: NDArray[np.float64], counts: NDArray[np.int64]) -> None:
         self.tops = tops
+        self.counts = counts
         self.total = int(counts.sum())
 
     def at(self, percentiles: Iterable[float]) -> list[float]:
         """The values at these percentiles (0 to 100), in ms. Nothing counted: NaN."""
-        wanted = list(percentiles)
+        wanted = np.asarray(list(percentiles))
         if not self.total:
             return [float("nan")] * len(wanted)
-        running = self.counts.cumsum()
-        ranks = np.ceil(np.asarray(wanted) / 100 * self.total - 1e-9).clip(1, self.total)
-        return [float(v) for v in self.tops[np.searchsorted(running, ranks)]]
-
-    def plus(self, other: Buckets) -> Buckets:
-        """Both together."""
-        long, short = (self, other) if len(self.counts) >= len(other.counts) else (other, self)
-        counts = long.counts.copy()
-        counts[: len(short.counts)] += short.counts
-        return Buckets(counts, long.tops)
+        ranks = np.ceil(wanted / 100 * self.total - 1e-9).clip(1, self.total)
+        found: list[float] = self.tops[np.searchsorted(self.counts.cumsum(), ranks)].tolist()
+        return found
 
 
+@functools.lru_cache(maxsize=4096)  # a timeline asks for the same second as a line, in a sum, and in its table
 def decode(text: str) -> Buckets | None:
     """Of an HdrHistogram V2 in base64; None if it is none."""
     from hdrh.histogram import HdrHistogram
 
     try:
         h = HdrHistogram.decode(text)
-        counts = np.array(h.counts[: h.counts_len], dtype=np.int64)
-        return Buckets(counts, _tops(h.counts_len, h.sub_bucket_half_count_magnitude, h.unit_magnitude))
+        counts = np.ctypeslib.as_array(h.counts)[: h.counts_len]
+        where = counts.nonzero()[0]
+        return Buckets(_tops(where, h.sub_bucket_half_count_magnitude, h.unit_magnitude), counts[where].astype(np.int64))
     except Exception:  # a record that anybody may have edited: whatever its bytes lead to, it is not drawn
         return None
 
 
-@functools.lru_cache(maxsize=8)
-def _tops(length: int, half_magnitude: int, unit: int) -> NDArray[np.float64]:
+def _tops(index: NDArray[np.intp], half_magnitude: int, unit: int) -> NDArray[np.float64]:
     """The layout of HdrHistogram: half of the sub-buckets for each power of two, the first power's twice."""
-    index = np.arange(length)
     bucket = (index >> half_magnitude) - 1
     sub = (index & ((1 << half_magnitude) - 1)) + (1 << half_magnitude)
     first = bucket < 0
@@ -65,8 +59,9 @@ def _tops(length: int, half_magnitude: int, unit: int) -> NDArray[np.float64]:
 
 def total(found: Iterable[Buckets | None]) -> Buckets | None:
     """All of them merged; None if there is none with a count. Percentiles are never averaged: this is what stands for all."""
-    whole: Buckets | None = None
-    for b in found:
-        if b is not None and b.total:
-            whole = b if whole is None else whole.plus(b)
-    return whole
+    parts = [b for b in found if b is not None and b.total]
+    if len(parts) <= 1:
+        return parts[0] if parts else None
+    tops, place = np.unique(np.concatenate([b.tops for b in parts]), return_inverse=True)
+    weights = np.concatenate([b.counts for b in parts])
+    return Buckets(tops, np.bincount(place, weights=weights).astype(np.int64))

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator
 
-from ..words import clean, setting
+from ..words import clean
 from . import buckets
 from .figure import Axis, Figure, Key, Line, Panel, Point, slug
 from .scale import quantity
-from .source import Load, Source
+from .source import Load, Source, where
 
 TOLD = (50.0, 90.0, 99.0, 99.9, 99.99)
 DRAWN = (1.0, *(100 * (1 - 10 ** (-i / 24)) for i in range(1, 24 * 5 + 1)))
@@ -20,17 +20,18 @@ def figures(source: Source) -> Iterator[Figure]:
     loads: dict[tuple[str, tuple[tuple[str, object], ...]], dict[str, list[Load]]] = defaultdict(lambda: defaultdict(list))
     for trace in source.traces:
         for load in trace.loads:
-            loads[trace.scenario, load.about][trace.subject].append(load)
+            if not load.swept:
+                loads[trace.scenario, load.about][trace.subject].append(load)
     rates: dict[str, set[object]] = defaultdict(set)
     for scenario, about in loads:
         rates[scenario].add(dict(about).get("rate"))
     for (scenario, about), by_subject in loads.items():
         # A sweep over many rates is another picture's: here its first and its last would be lost in a row of twenty.
-        if len(rates[scenario]) <= 3 and (figure := _figure(source, scenario, dict(about), by_subject)):
+        if len(rates[scenario]) <= 3 and (figure := _figure(source, scenario, about, by_subject)):
             yield figure
 
 
-def _figure(source: Source, scenario: str, about: dict[str, object], loads: dict[str, list[Load]]) -> Figure | None:
+def _figure(source: Source, scenario: str, about: tuple[tuple[str, object], ...], loads: dict[str, list[Load]]) -> Figure | None:
     merged = {s: m for s in source.subjects if s in loads and (m := buckets.total(x.histogram for x in loads[s]))}
     if not merged:
         return None
@@ -43,13 +44,12 @@ def _figure(source: Source, scenario: str, about: dict[str, object], loads: dict
         lines.append(Line(points=points, colour=source.colour(subject)))
         told = (quantity(v, "ms") if 100 - p >= 100 / m.total else "too few" for p, v in zip(TOLD, m.at(TOLD), strict=True))
         rows.append((source.called[subject], f"{m.total}", *told, quantity(m.at((100,))[0], "ms")))
-    said = {k: v for k, v in about.items() if k not in ("loop", "service") and v}
     loop = "closed loop, from the send" if closed else "open loop, from the planned send"
-    where = setting({k: v for k, v in said.items() if isinstance(v, (str, int, float))})
+    said = where(scenario, about)
     return Figure(
-        slug=slug(scenario, "latency", *[f"{k}-{v}" for k, v in about.items() if v]),
+        slug=slug(scenario, "latency", *[f"{k}-{v}" for k, v in about if v]),
         scenario=scenario,
-        title=clean(f"{scenario}: latency by percentile, {loop.partition(',')[0]}" + (f", {where}" if where else "")),
+        title=clean(f"{scenario}: latency by percentile, {loop.partition(',')[0]}" + (f", {said}" if said else "")),
         about=f"Each line is all trials of one subject in one merged histogram, to its last request; {loop}. "
         "Lower and flatter is better.",
         panels=(

@@ -9,7 +9,9 @@ from ..words import clean
 from . import buckets
 from .figure import Axis, Figure, Key, Line, Panel, Point, slug
 from .scale import quantity
-from .source import Load, Source
+from .source import Load, Source, where
+
+Factors = tuple[tuple[str, object], ...]
 
 LEAST = 3  # rates that make a curve
 
@@ -29,18 +31,22 @@ class _Step:
 
 def figures(source: Source) -> Iterator[Figure]:
     """One figure for each scenario that offered at least three rates in the open loop."""
-    found: dict[str, dict[str, dict[float, list[Load]]]] = defaultdict(lambda: defaultdict(lambda: defaultdict(list)))
+    found: dict[tuple[str, Factors], dict[str, dict[float, list[Load]]]] = defaultdict(
+        lambda: defaultdict(lambda: defaultdict(list))
+    )
     for trace in source.traces:
         for load in trace.loads:
             if load.open and (rate := _number(load.data.get("rate") or load.data.get("offered_rps"))):
-                found[trace.scenario][trace.subject][rate].append(load)
-    for scenario, subjects in found.items():
+                factors = tuple((k, v) for k, v in load.about if k not in ("loop", "rate", "step"))
+                found[trace.scenario, factors][trace.subject][rate].append(load)
+    for (scenario, factors), subjects in found.items():
         if max(len(rates) for rates in subjects.values()) >= LEAST:
             steps = {s: [_Step(ls) for _, ls in sorted(subjects[s].items())] for s in source.subjects if s in subjects}
-            yield _figure(source, scenario, steps)
+            yield _figure(source, scenario, factors, steps)
 
 
-def _figure(source: Source, scenario: str, steps: Mapping[str, list[_Step]]) -> Figure:
+def _figure(source: Source, scenario: str, factors: Factors, steps: Mapping[str, list[_Step]]) -> Figure:
+    said = where(scenario, factors)
     late, answered, rows = [], [], []
     for subject, mine in steps.items():
         colour = source.colour(subject)
@@ -54,9 +60,9 @@ def _figure(source: Source, scenario: str, steps: Mapping[str, list[_Step]]) -> 
     most = max(s.offered for mine in steps.values() for s in mine)
     answered.append(Line(points=(Point(0, 0), Point(most, most)), dashed=True))
     return Figure(
-        slug=slug(scenario, "offered"),
+        slug=slug(scenario, "offered", *[f"{k}-{v}" for k, v in factors if v]),
         scenario=scenario,
-        title=clean(f"{scenario}: latency and answers by what is offered"),
+        title=clean(f"{scenario}: latency and answers by what is offered" + (f", {said}" if said else "")),
         about="Open loop, latency from the planned send, all trials of a rate merged. Lower and further to the right is better; "
         "where a line leaves the diagonal, more was asked for than was answered.",
         panels=(

@@ -34,7 +34,7 @@ def figures(source: Source) -> Iterator[Figure]:
 def _curves(trace: Trace) -> Iterator[_Curve]:
     for moment in trace.moments:
         wanted = moment.data.get("instances")
-        if moment.name != "requested" or not isinstance(wanted, int):
+        if moment.name not in ("requested", "burst") or not isinstance(wanted, int):
             continue
         end = min((m.at for m in trace.moments if m.service == moment.service and m.at > moment.at), default=float("inf"))
         answers: dict[str, float] = {}

@@ -12,19 +12,24 @@ from typing import Any, NamedTuple
 
 from ...contract import Observation
 from ...results.model import Result
-from ..words import called_in, clean
+from ..words import called_in, clean, setting
 from . import buckets
 from .buckets import Buckets
 
-# What a client or an engine was asked to do, or what befell it: the moments that explain a timeline.
+# What was asked for, and what befell a service: the moments that explain what is seen before and after them, and their names.
 MARKS = {
     "requested": "asked",
-    "scaling": "scale",
-    "updating": "update",
-    "rolling_back": "roll back",
+    "burst": "asked",
     "removing": "remove",
-    "fault": "fault",
-    "healed": "healed",
+    "draining": "drain",
+    "updating": "update",
+    "update.asked": "update",
+    "update.done": "engine: done",
+    "update.back": "back",
+    "fault.made": "",
+    "fault.healed": "undone",
+    "engine.silent": "engine silent",
+    "engine.back": "engine back",
 }
 
 
@@ -37,7 +42,13 @@ class Load(NamedTuple):
 
     @property
     def open(self) -> bool:
-        return bool(self.data.get("rate") or (self.data.get("loop") == "open"))
+        """Whether it had a plan that does not wait for answers."""
+        return self.data.get("loop") != "closed"
+
+    @property
+    def swept(self) -> bool:
+        """Whether it is one of many rates that were tried."""
+        return self.data.get("step") in ("curve", "search")
 
     @property
     def histogram(self) -> Buckets | None:
@@ -100,7 +111,8 @@ class Trace:
         """Keep of an observation what a plot may want."""
         data = o.data
         if o.name == "load":
-            self.loads.append(Load(o.at, _about(data), data))
+            if not data.get("discarded"):  # sent again, since the service was still warming up
+                self.loads.append(Load(o.at, _about(data), data))
         elif o.name == "load.second":
             self.seconds.append(second(o))
         elif o.name in ("instance", "gone", "answer"):
@@ -109,7 +121,7 @@ class Trace:
             self.events.append(
                 Event(o.at, o.name, _text(data.get("service")), _text(ident), _text(kind), _text(data.get("version")))
             )
-        elif o.name in MARKS or o.name.partition(".")[0] in MARKS:
+        elif o.name in MARKS:
             self.moments.append(Moment(o.at, o.name, _text(data.get("service")), data))
 
 
@@ -146,11 +158,22 @@ def source(result: Result, observations: Iterable[Observation] = ()) -> Source:
     return Source(result, tuple(traces.values()), tuple(called), called)
 
 
-_LOAD_KEYS = ("loop", "rate", "window", "step", "phase", "instances", "routing", "service")
+_LOAD_KEYS = ("loop", "rate", "window", "step", "service")
 
 
 def _about(data: Mapping[str, Any]) -> tuple[tuple[str, Any], ...]:
-    return tuple((k, data[k]) for k in _LOAD_KEYS if k != "phase" and isinstance(data.get(k), (str, int, float)))
+    """What tells a load from the others of its trial."""
+    factors = data.get("factors")
+    more = factors if isinstance(factors, Mapping) else {}
+    found = {k: data[k] for k in _LOAD_KEYS if k in data} | dict(more)
+    return tuple((k, v) for k, v in found.items() if isinstance(v, (str, int, float)))
+
+
+def where(scenario: str, about: Iterable[tuple[str, Any]]) -> str:
+    """The same in words; empty if there is nothing to tell."""
+    told = {k: v for k, v in about if k not in ("loop", "service", "step") and v}
+    service = next((str(v) for k, v in about if k == "service"), "").removeprefix(f"{scenario}-")
+    return ", ".join(w for w in (clean(service) if service != scenario else "", setting(told)) if w)
 
 
 def second(o: Observation) -> Second:

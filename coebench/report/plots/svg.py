@@ -39,8 +39,11 @@ def draw(figure: Figure, width: int = WIDE, *, theme: str = "", footer: str = ""
     columns = max(1, figure.columns if width >= SIDE_BY_SIDE else 1)
     cell = (inside - GAP * (columns - 1)) / columns
     gutter = max((_gutter(p, cell) for p in figure.panels), default=0.0)  # alike, so that panels can be read downwards
-    for first in range(0, len(figure.panels), columns):
-        row = figure.panels[first : first + columns]
+    panels = figure.panels
+    if columns < figure.columns:  # what belongs together lies beneath each other
+        panels = tuple(p for i in range(figure.columns) for p in panels[i :: figure.columns])
+    for first in range(0, len(panels), columns):
+        row = panels[first : first + columns]
         # Beside each other they begin and end at the same height, so that they can be compared.
         tops = max(_above(p) for p in row)
         ends = [_panel(pen, p, margin + i * (cell + GAP), y, cell, tops, gutter) for i, p in enumerate(row)]

@@ -7,14 +7,17 @@ from collections.abc import Iterator, Mapping
 
 import msgspec
 
-from ..words import clean, setting
+from ..words import clean
 from . import buckets
 from .figure import Area, Axis, Band, Figure, Key, Line, Mark, Panel, Point, slug
 from .scale import quantity
-from .source import MARKS, Moment, Second, Source, Trace
+from .source import MARKS, Moment, Second, Source, Trace, where
 
 About = tuple[tuple[str, object], ...]
-NOT_MEANWHILE = ("requested", "removing")  # what goes before and after a load
+NOT_MEANWHILE = ("requested", "burst", "removing")  # what goes before and after a load
+FIRST = ("fault.made", "update.asked", "updating", "draining")  # what the seconds are counted from, where it is there
+GAP = 2.5  # seconds without any load, after which it is another one
+MOST = 12  # loads of one trial beyond which they are no stories of their own
 
 
 class _Flow:
@@ -25,9 +28,12 @@ class _Flow:
         self.seconds = sorted(seconds)
         self.begin = self.seconds[0].at - self.seconds[0].seconds
         self.end = self.seconds[-1].at
+        self.service = str(dict(self.seconds[0].about).get("service") or "")
         meanwhile = [m for m in trace.moments if m.name not in NOT_MEANWHILE and self.begin <= m.at <= self.end]
-        self.moments: list[Moment] = sorted(meanwhile, key=lambda m: m.at)
-        self.zero = self.moments[0].at if self.moments else self.begin
+        mine = [m for m in meanwhile if not (self.service and m.service and m.service != self.service)]
+        self.moments: list[Moment] = sorted(mine, key=lambda m: m.at)
+        first = next((m for m in self.moments if m.name in FIRST), next(iter(self.moments), None))
+        self.zero = first.at if first else self.begin
 
     def bin(self, second: Second) -> int:
         """The whole second, from `zero` on, that it mostly lies in."""
@@ -43,14 +49,30 @@ def figures(source: Source) -> Iterator[Figure]:
     for trace in source.traces:
         parts: dict[About, list[Second]] = defaultdict(list)
         for s in trace.seconds:
-            if dict(s.about).get("loop") != "closed" and s.phase != "drain":
+            swept = dict(s.about).get("step") in ("curve", "search")
+            if dict(s.about).get("loop") != "closed" and not swept and s.phase != "drain":
                 parts[s.about].append(s)
-        if len(parts) <= 3:  # a sweep's steps are no story of their own
-            for about, seconds in parts.items():
-                if len(seconds) >= 3:
-                    found[trace.scenario, about][trace.subject].append(_Flow(trace, seconds))
+        loads = [(about, load) for about, seconds in parts.items() for load in _loads(about, seconds) if len(load[1]) >= 3]
+        rates = {dict(about).get("rate") for about, _ in loads}
+        if len(rates) <= 3 and len(loads) <= MOST:  # a sweep's steps are no story of their own
+            for _, (about, seconds) in loads:
+                found[trace.scenario, about][trace.subject].append(_Flow(trace, seconds))
     for (scenario, about), flows in found.items():
         yield _figure(source, scenario, about, {s: flows[s] for s in source.subjects if s in flows})
+
+
+def _loads(about: About, seconds: list[Second]) -> Iterator[tuple[About, list[Second]]]:
+    """Seconds that follow each other, as loads of their own: one that was sent again, or with other settings."""
+    found: list[list[Second]] = []
+    last: Second | None = None
+    for s in sorted(seconds):
+        again = last is not None and s.phase == "warmup" != last.phase
+        if last is None or again or s.at - s.seconds - last.at > GAP:
+            found.append([])
+        found[-1].append(s)
+        last = s
+    for number, load in enumerate(found, 1):
+        yield (about if number == 1 else (*about, ("load", number))), load
 
 
 def _figure(source: Source, scenario: str, about: About, flows: Mapping[str, list[_Flow]]) -> Figure:
@@ -97,7 +119,7 @@ def _figure(source: Source, scenario: str, about: About, flows: Mapping[str, lis
                     height=90,
                 )
             )
-    where = setting({k: v for k, v in about if isinstance(v, (str, int, float)) and k not in ("loop", "service") and v})
+    said = where(scenario, about)
     keys = [Key(source.called[s], source.colour(s)) for s in flows]
     if any(len(m) > 1 for m in flows.values()):
         keys += [Key("each trial", -1, "faint")]
@@ -105,7 +127,7 @@ def _figure(source: Source, scenario: str, about: About, flows: Mapping[str, lis
     return Figure(
         slug=slug(scenario, "timeline", *[f"{k}-{v}" for k, v in about if v]),
         scenario=scenario,
-        title=clean(f"{scenario}: second by second" + (f", {where}" if where else "")),
+        title=clean(f"{scenario}: second by second" + (f", {said}" if said else "")),
         about="What a client saw in each second; latency from the planned send. Thick: all trials' requests together, their "
         "histograms merged.",
         panels=tuple(panels),
@@ -162,15 +184,15 @@ def _marks(flows: list[_Flow]) -> tuple[Mark, ...]:
 
 
 def _called(moment: Moment) -> str:
-    detail = next((str(moment.data[k]) for k in ("fault", "kind", "version", "to") if moment.data.get(k)), "")
-    name = MARKS.get(moment.name) or MARKS.get(moment.name.partition(".")[0]) or moment.name
-    return clean(f"{name} {detail}" if detail and detail != name else name)
+    detail = next((str(moment.data[k]) for k in ("fault", "strategy", "version") if moment.data.get(k)), "")
+    name = MARKS.get(moment.name, moment.name)
+    return clean(f"{name} {detail}" if not name or name == "update" else name)
 
 
 def _stack(flow: _Flow, colour: int) -> tuple[list[Area], list[str]]:
     """Instances that answer, by version, where that changes while the load goes on."""
     answering: dict[str, str] = {}
-    service = next((m.service for m in flow.moments if m.service), "")
+    service = flow.service or next((m.service for m in flow.moments if m.service), "")
     states: list[tuple[float, dict[str, int]]] = []
     for e in sorted(flow.trace.events):
         if e.name != "answer" or not e.id or (service and e.service != service):
