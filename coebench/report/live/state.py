@@ -38,6 +38,11 @@ def beat(o: Observation) -> Beat:
     return Beat(s.at, clean(o.data.get("loop") or "open"), s.ok / s.seconds, s.bad / s.seconds, p50, p99)
 
 
+def counts(o: Observation) -> bool:
+    """Whether a `load.second` says something about a second: neither what is answered after a load's end nor a sliver of it."""
+    return o.data.get("phase") != "drain" and float(o.data.get("seconds") or 1.0) > 0.2
+
+
 class Totals:
     """All requests of one subject, scenario and loop since the run began. `latency`: counts by BOUNDS, then above them."""
 
@@ -191,7 +196,8 @@ class LiveState:
 
     def _second(self, column: Column, trial: TrialInfo, o: Observation) -> None:
         s, last = second(o), beat(o)
-        column.beats.append(last)
+        if counts(o):
+            column.beats.append(last)
         if s.phase == "warmup":
             return
         found = s.histogram

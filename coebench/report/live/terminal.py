@@ -15,7 +15,7 @@ from ...hooks import hookimpl
 from ..plots.scale import quantity
 from ..progress import Progress
 from ..words import clean, seconds
-from .state import Beat, Column, LiveState, beat
+from .state import Beat, Column, LiveState, beat, counts
 
 BARS = "▁▂▃▄▅▆▇█"
 PLAIN_BARS = "_.:-=+*#"
@@ -39,7 +39,7 @@ class LiveTerminal(Progress):
     @hookimpl
     def observed(self, observation: Observation) -> None:
         super().observed(observation)
-        if observation.name == "load.second" and not self._live:
+        if observation.name == "load.second" and not self._live and counts(observation):
             self._say(observation.at, f"{observation.trial}: {said(beat(observation))}")
 
     def __rich__(self) -> Group:
