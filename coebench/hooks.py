@@ -52,6 +52,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     seconds: float
     reason: str = ""
     evidence: str = ""  # tail of a log
+    flag: str = ""  # what a reader must know of a trial that is ok all the same: its bay was not as before
 
 
 class Hooks:

@@ -30,7 +30,15 @@ Subjects = Annotated[
 PlanFile = Annotated[Path | None, typer.Option("--plan", help="A plan in TOML; what the command line says wins.")]
 Profile = Annotated[str | None, typer.Option(help="smoke, default or full.")]
 Trials = Annotated[int | None, typer.Option(help="Blocks: each has every subject once, in random order.")]
-Scenarios = Annotated[str | None, typer.Option(help="Names, with commas between.", autocompletion=complete.scenario_names)]
+Scenarios = Annotated[
+    str | None, typer.Option(help="Names, with commas between, or all.", autocompletion=complete.scenario_names)
+]
+Instances = Annotated[
+    str | None, typer.Option(help="Numbers of instances, with commas between, for all scenarios that have any.")
+]
+Budget = Annotated[str | None, typer.Option(help="Blocks until this time is spent: 90s, 20m, 1h30m.")]
+Precision = Annotated[float | None, typer.Option(help="Blocks until every interval is within ± this share of its median: 0.1.")]
+Twice = Annotated[bool, typer.Option("--aa", help="One subject as two columns: what is found different is the noise floor.")]
 Seed = Annotated[int | None, typer.Option(help="Of the random order; drawn and recorded if not given.")]
 Nodes = Annotated[int | None, typer.Option(help="Nodes of each bay.")]
 HostCpu = Annotated[float | None, typer.Option(help="Cores each host of a bay may use; 0: no limit, equal weights.")]
@@ -73,6 +81,10 @@ def compare(
     profile: Profile = None,
     trials: Trials = None,
     scenarios: Scenarios = None,
+    instances: Instances = None,
+    budget: Budget = None,
+    precision: Precision = None,
+    aa: Twice = False,
     seed: Seed = None,
     nodes: Nodes = None,
     host_cpu: HostCpu = None,
@@ -120,6 +132,7 @@ def compare(
         _with(setting, slo, cross_check),
         provisioner,
         _bay_options(option, fail_node_cmd, heal_node_cmd),
+        _enough(instances, budget, precision, aa),
     )
     conditions = [gates.parse(text) for text in fail_if or ()]
     first = _FirstBlock()
@@ -156,7 +169,7 @@ class _FirstBlock:
 
     def trial_ended(self, trial: TrialInfo, outcome: Outcome) -> None:
         plan = self.run.plan
-        per_block = len(plan.subjects) * len(plan.scenarios)
+        per_block = len(plan.subjects) * len(self.run.scenarios)
         if plan.blocks > 1 and trial.position == per_block:
             from ..report.terminal import TerminalReporter
             from ..results import derive
@@ -171,6 +184,10 @@ def plan(
     profile: Profile = None,
     trials: Trials = None,
     scenarios: Scenarios = None,
+    instances: Instances = None,
+    budget: Budget = None,
+    precision: Precision = None,
+    aa: Twice = False,
     seed: Seed = None,
     nodes: Nodes = None,
     host_cpu: HostCpu = None,
@@ -201,6 +218,7 @@ def plan(
         _with(setting, slo, cross_check),
         provisioner,
         _bay_options(option, fail_node_cmd, heal_node_cmd),
+        _enough(instances, budget, precision, aa),
     )
     typer.echo(msgspec.toml.encode(_without_none(msgspec.to_builtins(effective))).decode(), nl=False)
 
@@ -266,6 +284,21 @@ def _bay_options(words: list[str] | None, fail: str | None, heal: str | None) ->
     return {**pairs(words), **{name: command for name, command in hooks.items() if command}}
 
 
+def _enough(instances: str | None, budget: str | None, precision: float | None, aa: bool) -> dict[str, Any]:
+    """What the command line says of how large a plan is and how long it goes on, by the words of `plans.make`."""
+    from ..contract import BadInput
+    from ..runner import fit
+
+    numbers = None
+    if instances is not None:
+        try:
+            numbers = [int(n) for n in instances.split(",")]
+        except ValueError:
+            raise BadInput(f"--instances '{instances}': write numbers with commas between, such as 1,10") from None
+    seconds = fit.seconds(budget) if budget is not None else None
+    return {"instances": numbers, "budget": seconds, "precision": precision, "aa": aa}
+
+
 def _plan(
     subjects: list[str] | None,
     file: Path | None,
@@ -280,6 +313,7 @@ def _plan(
     settings: list[str] | None,
     provisioner: str | None,
     options: dict[str, str],
+    more: dict[str, Any],
 ) -> Plan:
     from ..contract import BadInput
     from ..runner import plan as plans
@@ -295,6 +329,8 @@ def _plan(
             raise BadInput(f"--set {word}: write SCENARIO.SETTING=VALUE with a TOML value ({e})") from None
         if not dot or not name:
             raise BadInput(f"--set {word}: write SCENARIO.SETTING=VALUE")
+        if "instances" in value and more["instances"] is not None:
+            raise BadInput(f"--set {word} and --instances say two things of the same setting: leave one out")
         content.setdefault("settings", {}).setdefault(name, {}).update(value)
     if options:
         bay = content.setdefault("bay", {})
@@ -302,7 +338,8 @@ def _plan(
     given = {
         "profile": profile,
         "blocks": trials,
-        "scenarios": scenarios.split(",") if scenarios is not None else None,
+        "scenarios": None if scenarios is None else plans.every_scenario() if scenarios == "all" else scenarios.split(","),
+        **more,
         "seed": seed,
         "provisioner": provisioner,
         "nodes": nodes,

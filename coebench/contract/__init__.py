@@ -28,6 +28,7 @@ from .observation import Observation, Observe
 from .prober import Answer, Burst, LoadPlan, LoadResult, Prober, Ran, Target
 from .provisioner import Provisioner
 from .rights import KnowsRights, Leaves, Right
+from .room import Room, RoomGiven, RoomWanted, TimeWanted
 from .scenario import Deadline, Scenario, Trial
 from .service import (
     Claim,
@@ -93,6 +94,9 @@ __all__ = [
     "Resource",
     "Right",
     "Role",
+    "Room",
+    "RoomGiven",
+    "RoomWanted",
     "Routing",
     "Sample",
     "Scenario",
@@ -100,6 +104,7 @@ __all__ = [
     "Strategy",
     "Support",
     "Target",
+    "TimeWanted",
     "Trial",
     "Unplaceable",
     "Unsupported",

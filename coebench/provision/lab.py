@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -20,6 +21,7 @@ from ..contract import (
     NodeFault,
     Observe,
     Resource,
+    Room,
     Usage,
 )
 from ..lab import bay as lab
@@ -32,6 +34,7 @@ from ..lab.paths import existing
 SPARE_MEMORY = 1 << 30  # bytes left to the machine itself
 MAGNUM = "the lab's Magnum"
 LEAST_HOST = 512 << 20
+KUBELET_PODS = 110  # the kubelet's own limit
 LEAST_DISK = 128 << 20  # bytes a host, for what its engine keeps
 
 
@@ -69,6 +72,11 @@ class LabProvisioner:
                 f"a {spec.coe} bay of 1+{spec.nodes} hosts takes about {need >> 20} MiB of memory, {free >> 20} are free: "
                 "fewer --nodes, or a larger machine"
             )
+
+    def node_room(self, spec: BaySpec) -> Room:
+        """What its engine is told: the host's limit of processor time, or the machine's, and the host's memory."""
+        most = KUBELET_PODS if spec.coe == "k8s" else 0
+        return Room(instances=most, cpu=spec.cpu or len(os.sched_getaffinity(0)), memory=spec.memory)
 
     def prepare(self, coes: tuple[str, ...], say: Say) -> None:
         """Build what is not in the cache yet, and take the lock. Raises BadInput, naming the holder if there is one."""

@@ -283,6 +283,11 @@ def _failures(result: Result) -> list[tuple[str, str]]:
     for t in result.trials:
         if t.status != "ok":
             said = f"{t.status}: {t.reason}" if t.reason else t.status
+        elif t.flag:
+            said = f"ok, but {t.flag}"
+        else:
+            said = ""
+        if said:
             blocks.setdefault((clean(f"{t.subject} {t.scenario}"), clean(said)), []).append(t.block)
     return [
         (f"{what}, block{'s' * (len(which) > 1)} {', '.join(map(str, which))}", said) for (what, said), which in blocks.items()
@@ -306,6 +311,8 @@ def _run(result: Result, folder: str) -> tuple[str, ...]:
         first.insert(1, f"profile {run.profile}")
     if not run.complete:
         first.append("incomplete")
+    if run.stopped:
+        first.append(f"ended early: {run.stopped}")
     lines = [" · ".join(first)]
     facts = []
     if host := _host(run.host):

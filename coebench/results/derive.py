@@ -65,7 +65,9 @@ def derive_recorded(recorded: folder.Recorded, scenarios: Mapping[str, Scenario]
     for t in trials:
         bays.setdefault(t.subject, BayResult(coe=t.subject))
     seen, complete = {t.id for t in trials}, True
-    order = tuple(str(i) for i in _list(manifest.get("order")))
+    stopped = next((o.data for o in recorded.observations if o.name == "run.stopped"), {})
+    left_out = set(map(str, _list(stopped.get("left_out"))))
+    order = tuple(i for i in map(str, _list(manifest.get("order"))) if i not in left_out)
     if missing := [i for i in order if i not in seen]:
         complete = False
         warnings.append(f"{len(missing)} of {len(order)} planned trials were never begun, from {missing[0]} on.")
@@ -97,7 +99,7 @@ def derive_recorded(recorded: folder.Recorded, scenarios: Mapping[str, Scenario]
             seconds=round(max(0.0, ended - started), 3),
             command=tuple(str(a) for a in _list(manifest.get("command"))),
             seed=_int(manifest.get("seed")),
-            blocks=_int(manifest.get("blocks")),
+            blocks=_int(stopped.get("block")) or _int(manifest.get("blocks")),
             profile=str(manifest.get("profile") or ""),
             order=order,
             complete=complete,
@@ -106,6 +108,7 @@ def derive_recorded(recorded: folder.Recorded, scenarios: Mapping[str, Scenario]
             host=_dict(manifest.get("host")),
             version=str(manifest.get("version") or ""),
             noise=_noise(manifest, metrics),
+            stopped=str(stopped.get("reason") or ""),
         ),
         bays=bays,
         scenarios=tuple(infos),
@@ -134,7 +137,12 @@ def _trials(recorded: folder.Recorded) -> list[TrialResult]:
         else:
             out = line.outcome
             trials[t.id] = TrialResult(
-                **common, status=out.status, reason=out.reason, seconds=round(out.seconds, 3), evidence=out.evidence
+                **common,
+                status=out.status,
+                reason=out.reason,
+                seconds=round(out.seconds, 3),
+                evidence=out.evidence,
+                flag=out.flag,
             )
     return [
         msgspec.structs.replace(t, seconds=round(last[t.id] - began[t.id], 3))

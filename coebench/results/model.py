@@ -90,6 +90,7 @@ class RunInfo(msgspec.Struct, frozen=True, kw_only=True):
     host: Mapping[str, Any] = {}
     version: str = ""
     noise: Noise | None = None
+    stopped: str = ""  # why the run ended before its plan's last block, where it was meant to
 
 
 class SampleValue(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -179,7 +180,8 @@ class ScenarioInfo(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class TrialResult(msgspec.Struct, frozen=True, kw_only=True):
-    """One trial. `status`: ok, failed, timeout, skipped, interrupted. `evidence`: tail of a log, where there is one."""
+    """One trial. `status`: ok, failed, timeout, skipped, interrupted. `evidence`: tail of a log, where there is one. `flag`:
+    what must be known of a trial that is ok all the same."""
 
     id: str
     block: int
@@ -189,6 +191,7 @@ class TrialResult(msgspec.Struct, frozen=True, kw_only=True):
     reason: str = ""
     seconds: float = 0.0
     evidence: str = ""
+    flag: str = ""
 
 
 class Gate(msgspec.Struct, frozen=True, kw_only=True):

@@ -38,12 +38,14 @@ class JournaledDriver:
         self._driver = driver
         self._journal = journal
         self._where = {"provisioner": provisioner, "bay": bay}
+        self.asked_for: set[str] = set()  # names of services that were deployed, removed ones too
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._driver, name)
 
     def deploy(self, spec: ServiceSpec) -> None:
         self._journal.creating(self._resource(spec.name))
+        self.asked_for.add(spec.name)
         self._driver.deploy(spec)
 
     def remove(self, service: str) -> None:

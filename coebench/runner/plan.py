@@ -15,7 +15,8 @@ from .. import plugins
 from ..contract import BadInput, BaySpec
 
 PROFILES = {"smoke": 1, "default": 5, "full": 5}  # name → blocks
-SCENARIOS = ("deploy", "serve")
+SCENARIOS = ("deploy", "serve")  # of the profiles smoke and default; full has all that are installed, these first
+MOST_BLOCKS = 100  # where a budget or a precision ends the run, and no number of blocks was given
 MIB = 1 << 20
 
 
@@ -47,11 +48,13 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
     subjects: tuple[Subject, ...]
     profile: str = "default"
-    blocks: int = 0  # 0: the profile's
+    blocks: int = 0  # 0: the profile's; at most MOST_BLOCKS where a budget or precision is to end the run
+    budget: float = 0.0  # seconds after which no block is begun that would not end in them; 0: none
+    precision: float = 0.0  # stop when every interval is within ± this share of its median; 0: never
     seed: int = 0  # 0: drawn, and recorded
     provisioner: str = "lab"
     workload: str = "http"
-    scenarios: tuple[str, ...] = SCENARIOS
+    scenarios: tuple[str, ...] | None = None  # None: the profile's; never None in a plan that was checked
     bay: BayPlan = BayPlan()
     settings: Mapping[str, Mapping[str, Any]] = {}
 
@@ -130,6 +133,8 @@ def make(file: Mapping[str, Any], subjects: Sequence[str], given: Mapping[str, A
             parsed.append(subject(s) if isinstance(s, str) else msgspec.convert(s, Subject))
         except msgspec.ValidationError as e:
             raise BadInput(f"the plan's subjects: {e}") from None
+    given = dict(given)
+    instances, aa = given.pop("instances", None), given.pop("aa", False)
     content.update({k: v for k, v in given.items() if v is not None and k not in _PLAIN})
     bay = {**content.pop("bay", {}), **{k: v for k, v in given.items() if v is not None and k in _PLAIN}}
     try:
@@ -137,15 +142,64 @@ def make(file: Mapping[str, Any], subjects: Sequence[str], given: Mapping[str, A
     except msgspec.ValidationError as e:
         raise BadInput(f"the plan: {e}") from None
     named = tuple(msgspec.structs.replace(s, name=s.name or s.coe) for s in parsed)
-    return check(msgspec.structs.replace(plan, subjects=named))
+    plan = msgspec.structs.replace(plan, subjects=twice(named) if aa else named)
+    return check(plan if instances is None else with_instances(plan, instances))
+
+
+def twice(subjects: Sequence[Subject]) -> tuple[Subject, ...]:
+    """One subject as two columns: what a comparison finds between them is noise. Raises BadInput for more than one."""
+    if len(subjects) != 1:
+        raise BadInput(f"--aa compares one subject with itself: name one, not {len(subjects)}")
+    (one,) = subjects
+    return tuple(msgspec.structs.replace(one, name=f"{one.name} {letter}") for letter in "AB")
+
+
+def with_instances(plan: Plan, instances: Sequence[int]) -> Plan:
+    """The same numbers of instances for every scenario that has such a setting. Raises BadInput if one takes a single number
+    and several are given, or if none has the setting."""
+    settings = {name: dict(s) for name, s in plan.settings.items()}
+    used = False
+    for name in scenarios_of(plan):
+        own = plugins.load("scenarios", name, "scenario")().settings(_profile(plan.profile))
+        if "instances" not in own:
+            continue
+        used = True
+        if isinstance(own["instances"], list):
+            settings.setdefault(name, {})["instances"] = list(instances)
+        elif len(instances) == 1:
+            settings.setdefault(name, {})["instances"] = instances[0]
+        else:
+            raise BadInput(
+                f"--instances has {len(instances)} numbers, {name} takes one: give one, or leave {name} out of --scenarios"
+            )
+    if not used:
+        raise BadInput(f"--instances: none of {', '.join(scenarios_of(plan))} has such a setting")
+    return msgspec.structs.replace(plan, settings=settings)
+
+
+def scenarios_of(plan: Plan) -> tuple[str, ...]:
+    """The plan's scenarios, or its profile's. Raises BadInput."""
+    if plan.scenarios is not None:
+        return plan.scenarios
+    return every_scenario() if plan.profile == "full" else SCENARIOS
+
+
+def every_scenario() -> tuple[str, ...]:
+    """The names of all that are installed, in the order in which `full` runs them."""
+    return (*SCENARIOS, *(n for n in plugins.names("scenarios") if n not in SCENARIOS))
+
+
+def _profile(name: str) -> str:
+    if name not in PROFILES:
+        raise BadInput(f"unknown profile '{name}'; known: {', '.join(PROFILES)}")
+    return name
 
 
 def check(plan: Plan) -> Plan:
     """Fill in what is drawn or the profile's. Raises BadInput for anything that makes no sense."""
     if not plan.subjects:
         raise BadInput(f"nothing to compare: name COEs, such as {' '.join(plugins.names('drivers'))}")
-    if plan.profile not in PROFILES:
-        raise BadInput(f"unknown profile '{plan.profile}'; known: {', '.join(PROFILES)}")
+    _profile(plan.profile)
     known = plugins.names("drivers")
     for s in plan.subjects:
         if s.coe not in known:
@@ -155,13 +209,21 @@ def check(plan: Plan) -> Plan:
         if s.name in seen:
             raise BadInput(f"'{s.name}' is given twice: a column each, or give them names: a={s.coe}:… b={s.coe}:…")
         seen.add(s.name)
-    blocks = plan.blocks or PROFILES[plan.profile]
+    for name, value, most in (("budget", plan.budget, 1e7), ("precision", plan.precision, 10)):
+        if not 0 <= value <= most:
+            raise BadInput(f"'{name}' is a number from 0 (none) to {most:g}, not {value:g}")
+    blocks = plan.blocks or (MOST_BLOCKS if plan.budget or plan.precision else PROFILES[plan.profile])
     if not 1 <= blocks <= 1000:
         raise BadInput(f"trials are 1 to 1000, not {blocks}")
+    if plan.precision and blocks < 2:
+        raise BadInput("a precision takes intervals, and one trial has none: more --trials, or no --precision")
     settings = {}
-    if not plan.scenarios:
+    scenarios = scenarios_of(plan)
+    if not scenarios:
         raise BadInput("a plan without scenarios measures nothing")
-    for name in plan.scenarios:
+    for name in scenarios:
+        if scenarios.count(name) > 1:
+            raise BadInput(f"scenario '{name}' is named twice: once is one trial in every block; more blocks are --trials")
         scenario = plugins.load("scenarios", name, "scenario")()
         mine = dict(scenario.settings(plan.profile))
         for key, value in plan.settings.get(name, {}).items():
@@ -174,8 +236,12 @@ def check(plan: Plan) -> Plan:
             plugins.load("generators", tool, "generator")
         settings[name] = mine
     for name in plan.settings:
-        if name not in plan.scenarios:
+        if name not in scenarios:
             raise BadInput(f"settings for '{name}', which the plan doesn't run")
     return msgspec.structs.replace(
-        plan, blocks=blocks, seed=plan.seed or random.SystemRandom().randrange(1, 2**31), settings=settings
+        plan,
+        blocks=blocks,
+        seed=plan.seed or random.SystemRandom().randrange(1, 2**31),
+        scenarios=scenarios,
+        settings=settings,
     )

@@ -39,9 +39,12 @@ from ..load.prober import BayProber
 from ..results import derive as deriving
 from ..results import folder as folders
 from ..results.model import Result
+from . import fit
+from .baseline import Baseline
 from .connecting import connect
 from .journal import FileJournal, JournaledDriver
-from .plan import Plan, Subject
+from .plan import Plan, Subject, scenarios_of
+from .stopping import Stopping
 from .trial import TrialRun
 
 PROBER_TIMEOUT = 90.0
@@ -65,7 +68,8 @@ class Run:
         self._telling = self._interrupted = False
         self._hooks: pluggy.PluginManager = manager()
         self._cpu: dict[str, list[float]] = defaultdict(lambda: [0.0, 0.0])
-        self.scenarios: dict[str, Scenario] = {n: plugins.load("scenarios", n, "scenario")() for n in plan.scenarios}
+        names = scenarios_of(plan)
+        self.scenarios: dict[str, Scenario] = {n: plugins.load("scenarios", n, "scenario")() for n in names}
         self.workload: Workload = plugins.load("workloads", plan.workload, "workload")
         self._loadgen: Workload = plugins.load("workloads", "loadgen", "workload")
         self.provisioner: Provisioner = plugins.load("provisioners", plan.provisioner, "provisioner")()
@@ -76,6 +80,7 @@ class Run:
         plan = self.plan
         for subject in plan.subjects:
             self.provisioner.check(plan.spec(subject))
+        fit.check(plan, self.scenarios, self.provisioner, self.workload)
         if left := self.provisioner.leftovers():
             where = "" if plan.provisioner == "lab" else f" --provisioner {plan.provisioner}"
             raise BadInput(f"up, or left by an earlier run: {', '.join(left[:3])}; coebench clean{where} takes all of it away")
@@ -95,8 +100,7 @@ class Run:
         interrupted = False
         try:
             with self._signals():
-                for block, subject in order:
-                    self._bay(block, subject)
+                self._blocks(order)
         except Interrupted:
             interrupted = True
         wall = time.monotonic() - begun
@@ -113,6 +117,18 @@ class Run:
         if interrupted:
             raise Interrupted
         return result
+
+    def _blocks(self, order: tuple[tuple[int, Subject], ...]) -> None:
+        """Block by block, until the plan's end or until there is enough."""
+        stopping = Stopping(self.plan)
+        for block in range(1, self.plan.blocks + 1):
+            for b, subject in order:
+                if b == block:
+                    self._bay(block, subject)
+            if reason := stopping.reason(block, lambda: deriving.derive(self.folder, self.scenarios)):
+                left = [i.id for i in self._infos if i.block > block]
+                self._observe("")("run.stopped", block=block, reason=reason, left_out=left)
+                return
 
     # one bay after the other
 
@@ -146,9 +162,11 @@ class Run:
                         prober.start(PROBER_TIMEOUT)
                         offset, uncertainty = prober.offset()
                         observe("prober.ready", offset=offset, uncertainty=uncertainty, generators=list(prober.generators()))
+                        baseline = Baseline(journaled)
                         while waiting:
                             info = waiting.pop(0)
-                            if self._trial(info, bay, journaled, prober).status not in ("ok", "skipped"):
+                            outcome = self._trial(info, bay, journaled, prober, baseline)
+                            if outcome.status not in ("ok", "skipped") or outcome.flag:
                                 break
                     finally:
                         prober.close()
@@ -172,7 +190,7 @@ class Run:
             outcome = Outcome(status="failed", seconds=seconds, reason=reason, evidence=evidence)
             self._call("trial_ended", trial=info, outcome=outcome)
 
-    def _trial(self, info: TrialInfo, bay: Bay, driver: Any, prober: BayProber) -> Outcome:
+    def _trial(self, info: TrialInfo, bay: Bay, driver: Any, prober: BayProber, baseline: Baseline) -> Outcome:
         scenario = self.scenarios[info.scenario]
         observe = self._observe(info.id)
         begun, cpu = time.monotonic(), _cpu()
@@ -217,7 +235,11 @@ class Run:
         seconds = time.monotonic() - begun
         self._cpu[info.scenario][0] += _cpu() - cpu
         self._cpu[info.scenario][1] += seconds
-        outcome = Outcome(status=status, seconds=seconds, reason=reason, evidence=evidence)
+        flag = ""
+        if status == "ok" and (said := baseline.differences()):
+            flag = f"the bay did not return to its baseline: {said}; what follows gets a new one"
+            observe("bay.unclean", what=said)
+        outcome = Outcome(status=status, seconds=seconds, reason=reason, evidence=evidence, flag=flag)
         self._call("trial_ended", trial=info, outcome=outcome)
         return outcome
 
@@ -295,10 +317,10 @@ class Run:
                 signal.signal(s, handler)
 
     def _trials(self, order: tuple[tuple[int, Subject], ...]) -> list[TrialInfo]:
-        total = len(order) * len(self.plan.scenarios)
+        total = len(order) * len(self.scenarios)
         infos: list[TrialInfo] = []
         for block, subject in order:
-            for scenario in self.plan.scenarios:
+            for scenario in self.scenarios:
                 infos.append(
                     TrialInfo(
                         id=f"b{block}.{_slug(subject.name)}.{scenario}",

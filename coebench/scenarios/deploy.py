@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 import msgspec
 
-from ..contract import BadInput, Better, Capability, Metric, Observation, Sample, ServiceSpec, Trial
+from ..contract import BadInput, Better, Capability, Metric, Observation, Room, Sample, ServiceSpec, Trial
 from .following import Following, until_answering, until_silent
 
 # What of the service may be changed: whether the engine checks its health; image, cores and MiB, where "" and 0 are the
@@ -96,6 +96,10 @@ class Deploy:
             value = settings[name]
             if isinstance(value, bool) or not isinstance(value, int | float) or value < 0:
                 raise BadInput(f"deploy: '{name}' is a number, not {value!r}")
+
+    def room(self, settings: Mapping[str, Any], spec: ServiceSpec) -> Sequence[Room]:
+        memory = int(settings["memory_mib"]) << 20 or spec.memory
+        return (Room(instances=max(settings["instances"]), cpu=float(settings["cpu"] or spec.cpu), memory=memory),)
 
     def run(self, trial: Trial) -> None:
         for count in trial.settings["instances"]:

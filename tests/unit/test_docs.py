@@ -165,14 +165,21 @@ def test_make_has_the_targets(page: Path) -> None:
     assert used - targets == set()
 
 
-@pytest.mark.parametrize("name", plans.SCENARIOS)
+@pytest.mark.parametrize("name", plugins.names("scenarios"))
 def test_the_settings_of_a_scenario_are_as_the_page_says(name: str) -> None:
+    """On its own page, or on the one of plans."""
     scenario = plugins.load("scenarios", name, "scenario")()
-    told = tables(ROOT / "docs/plans.md")[f"Settings of `{name}`"]
+    own = ROOT / f"docs/scenarios/{name}.md"
+    page = own if own.exists() else ROOT / "docs/plans.md"
+    told = tables(page).get("Settings" if page is own else f"Settings of `{name}`")
+    if told is None:
+        pytest.skip(f"{page.name} has no table of settings")
     for n, profile in enumerate(("smoke", "default", "full")):
         settings = scenario.settings(profile)
         assert {k: tomllib.loads(f"v = {cells[n]}")["v"] for k, cells in told.items()} == settings
-    assert scenario.question in (ROOT / "docs/plans.md").read_text()
+    assert scenario.question in page.read_text()
+    if page is own:
+        assert [m.name for m in scenario.metrics if not re.search(rf"`{re.escape(m.name)}`", page.read_text())] == []
 
 
 def test_plans_says_what_a_plan_can_hold() -> None:
