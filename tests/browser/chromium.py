@@ -153,14 +153,13 @@ class Chromium:
         )
         return self.run(promise)
 
-    def picture(self, *, whole: bool = True, clip: tuple[int, int] | None = None) -> bytes:
-        """The page as PNG; `clip`: (from, height) in px of it."""
+    def picture(self, *, clip: tuple[int, int] | None = None, kind: str = "png") -> bytes:
+        """The page as PNG or WebP; `clip`: (from, height) in px of it, else all of it."""
         width = self.run("document.documentElement.clientWidth")
-        params: dict[str, Any] = {"captureBeyondViewport": whole or bool(clip)}
-        if clip or whole:
-            top, height = clip or (0, self.run("document.documentElement.scrollHeight"))
-            params["clip"] = {"x": 0, "y": top, "width": width, "height": height, "scale": 1}
-        return base64.b64decode(self.page("Page.captureScreenshot", format="png", **params)["data"])
+        top, height = clip or (0, self.run("document.documentElement.scrollHeight"))
+        area = {"x": 0, "y": top, "width": width, "height": height, "scale": 1}
+        shot = self.page("Page.captureScreenshot", format=kind, clip=area, captureBeyondViewport=True)
+        return base64.b64decode(shot["data"])
 
     def log(self) -> str:
         return (self._folder / "log").read_text(errors="replace")[-1000:]

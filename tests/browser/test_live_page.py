@@ -14,6 +14,8 @@ from test_report_page import HOSTILE, WRONG
 from coebench.report.live.state import LiveState
 from coebench.report.live.web import LiveWeb
 
+pytestmark = pytest.mark.timeout(900)  # the first one fetches the browser
+
 
 @pytest.fixture
 def live() -> Iterator[tuple[LiveState, LiveWeb]]:

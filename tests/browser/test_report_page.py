@@ -15,6 +15,8 @@ from everything import everything
 
 from coebench.report import html, pictures
 
+pytestmark = pytest.mark.timeout(900)  # the first one fetches the browser
+
 HOSTILE = "<img src=x onerror=\"document.title='pwned'\"><script>document.title='pwned'</script>&amp;'\""
 
 # What of a page's pictures does not lie where it can be seen: texts that leave their picture, pictures without a size.

@@ -59,13 +59,14 @@ def said(second: Beat) -> str:
 def table(state: LiveState, bars: str = BARS, width: int = 100) -> Table:
     """All subjects, a row each; the one at work stands out."""
     grid = Table(box=box.SIMPLE_HEAD if bars == BARS else box.ASCII2, pad_edge=False, padding=(0, 1), expand=False)
-    for head in ("", "at", "instances"):
-        grid.add_column(head, no_wrap=True, overflow="ellipsis")
+    grid.add_column("", no_wrap=True)
+    grid.add_column("at", overflow="fold")  # what is long goes on in the next line
+    grid.add_column("instances", overflow="fold")
     for head in ("requests", "p99", "bad"):
         grid.add_column(head, justify="right", no_wrap=True)
-    room = width - 76
+    room = width - 90
     if room >= 8:
-        grid.add_column("requests, last seconds", no_wrap=True)
+        grid.add_column("requests", no_wrap=True)
     with state.lock:
         called, at = state.called(), state.clock()
         for column in state.columns.values():
