@@ -38,6 +38,7 @@ unit: setup
 	$(VENV)/bin/pytest tests/unit $(ARGS)
 
 bench: setup lab
+	$(VENV)/bin/python benchmarks/results/bench.py
 	$(VENV)/bin/python benchmarks/lab/bench.py $(ARGS)
 
 clean:
