@@ -152,7 +152,7 @@ def compare(
         print(f"coebench: interrupted; what was seen is in {folder}, the bays are gone", file=sys.stderr)
         raise typer.Exit(130)
     result = gated(result, conditions, strict=False)
-    outputs.render([result], [], "json" if json else "terminal", sys.stdout)
+    outputs.render([result], [run.folder], "json" if json else "terminal", sys.stdout)
     print(f"run folder: {run.folder}", file=sys.stderr)
     raise typer.Exit(told(result.gates) or (0 if result.measured else 1))
 

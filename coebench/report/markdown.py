@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import ClassVar, TextIO
 
 from ..results.model import Result
+from . import published
 from .table import Cell, Column, Row, Section, table
 from .words import clean
 
@@ -31,15 +32,22 @@ class MarkdownReporter:
         if not t.sections:
             yield "Nothing was measured."
             yield ""
+        others: list[tuple[int, str, published.Source]] = []
+        engines = [c.title + c.about for c in t.columns]
         for section in t.sections:
-            yield from _section(section, t.columns)
+            placed = published.place(section.scenario, section.rows, engines, len(t.footnotes) + len(others) + 1)
+            others += placed.notes
+            yield from _section(section, t.columns, placed)
         for line in t.legend:
             yield f"<sub>{escape(line)}</sub><br>"
         if t.legend:
             yield ""
         for number, text in t.footnotes:
             yield f"{number}. {escape(text)}"
-        if t.footnotes:
+        for number, text, source in others:
+            about = f"{escape(text)}. {escape(source.about)}. [{escape(source.name)}]({source.url})"
+            yield f"{number}. *Published elsewhere, not measured here.* {about}"
+        if t.footnotes or others:
             yield ""
         for heading, named in (
             ("Unstable (~)", t.unstable),
@@ -60,7 +68,7 @@ def _listing(heading: str, lines: Sequence[str]) -> Iterator[str]:
         yield ""
 
 
-def _section(section: Section, columns: Sequence[Column]) -> Iterator[str]:
+def _section(section: Section, columns: Sequence[Column], placed: published.Placed) -> Iterator[str]:
     question = f": {escape(section.question)}" if section.question else ""
     yield f"### {escape(section.scenario)}{question}"
     yield ""
@@ -69,10 +77,14 @@ def _section(section: Section, columns: Sequence[Column]) -> Iterator[str]:
         yield ""
     shown = [c for c in columns if any(c.subject in row.cells for row in section.rows)]
     heads = [f"{escape(c.title)}<br><sub>{escape(c.about)}</sub>{_marks(c.notes)}" for c in shown]
+    if placed.rows:
+        heads.append("*published elsewhere*<br><sub>other versions and machines</sub>")
     yield "| | " + " | ".join(heads) + " |"
-    yield "|:--|" + ":--|" * len(shown)
-    for row in section.rows:
+    yield "|:--|" + ":--|" * len(heads)
+    for i, row in enumerate(section.rows):
         cells = [_cell(row, row.cells[c.subject]) if c.subject in row.cells else "" for c in shown]
+        if placed.rows:
+            cells.append("<br>".join(f"*{escape(published.said(f))}*{_marks([n])}" for f, n in placed.rows.get(i, ())))
         yield f"| {_label(row)} | " + " | ".join(cells) + " |"
     yield ""
     for sentence in section.sentences:

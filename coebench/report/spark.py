@@ -8,15 +8,15 @@ from collections.abc import Sequence
 BLOCKS = "▁▂▃▄▅▆▇█"
 
 
-def spark(values: Sequence[float], *, zero: bool = True) -> str:
-    """A block for each value, as high as it is beside the largest; a blank for NaN.
+def spark(values: Sequence[float], *, zero: bool = True, top: float | None = None) -> str:
+    """A block for each value, as high as it is beside the largest, or beside `top`; a blank for NaN.
 
     From zero, so that heights are proportions: a scatter of a few per cent is a flat line, as it ought to be. Without
     `zero` from the smallest value.
     """
     known = [v for v in values if math.isfinite(v)]
     low = min(0.0, *known) if zero and known else min(known, default=0.0)
-    high = max(known, default=0.0)
+    high = max(known, default=0.0) if top is None else top
     span = high - low
     out = []
     for v in values:

@@ -26,13 +26,16 @@ class Cell:
 
 @dataclass(frozen=True)
 class Row:
-    """One metric at one setting, or (without cells) the heading above one metric's settings."""
+    """One metric at one setting, or (without cells) the heading above one metric's settings. `metric` and `factors` as in the
+    result; empty in rows that are of none."""
 
     label: str
     unit: str = ""
     claim: bool = False
     indent: int = 0
     cells: Mapping[str, Cell] = field(default_factory=dict)
+    metric: str = ""
+    factors: Mapping[str, str | int | float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -209,7 +212,7 @@ def _row(
     least = min((abs(x) for x in shown if x), default=0.0)
     places = 0 if counted else max(words.decimals(max(shown, default=0.0)), words.decimals(least) - 1)
     cells = {s: _cell(m, s, v, scale.factor, places, lost.get(s, 0), footnotes) for s, v in m.values.items()}
-    return Row(label=label, unit=unit, claim=bool(m.claim_of), indent=indent, cells=cells)
+    return Row(label=label, unit=unit, claim=bool(m.claim_of), indent=indent, cells=cells, metric=m.name, factors=m.factors)
 
 
 def _cell(m: MetricResult, subject: str, v: Values, factor: float, places: int, lost: int, footnotes: _Footnotes) -> Cell:

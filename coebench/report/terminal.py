@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import ClassVar, TextIO
 
 from rich import box
@@ -12,8 +12,11 @@ from rich.padding import Padding
 from rich.table import Table as Grid
 from rich.text import Text
 
+from ..contract import Observation
 from ..results.model import Result
+from . import rates
 from .table import Cell, Column, Row, Section, Table, table
+from .words import called_in, clean
 
 PROSE = 100  # columns beyond which a line of prose is hard to read
 LABEL_LEAST = 16  # columns that a row's label needs to be read
@@ -35,6 +38,7 @@ class TerminalReporter:
 
     def __init__(self, width: int | None = None, folder: str = "", brief: bool = False) -> None:
         self.width, self.folder, self.brief = width, folder, brief
+        self._rates: Mapping[str, Mapping[str, tuple[str, rates.Rates]]] = {}
 
     def render(self, result: Result, out: TextIO) -> None:
         # Rich must neither interpret nor decorate anything that a run recorded: all of it is Text.
@@ -46,6 +50,11 @@ class TerminalReporter:
             self.print(result, console)
         out.write("".join(f"{line.rstrip()}\n" for line in captured.get().splitlines()))
 
+    def render_run(self, result: Result, observations: Iterable[Observation], out: TextIO) -> None:
+        """As `render`, with the rates of loads second by second under each scenario's table."""
+        self._rates = rates.rates(result, observations)
+        self.render(result, out)
+
     def render_all(self, results: Sequence[Result], out: TextIO) -> None:
         """One after the other; the last line of each names its run."""
         for result in results:
@@ -53,7 +62,9 @@ class TerminalReporter:
 
     def print(self, result: Result, console: Console) -> None:
         """As `render`, to a console."""
-        setter = _Setter(ascii=console.options.ascii_only, width=console.width)
+        called = called_in(result)
+        lines = {clean(name): rates.lines(found, called) for name, found in self._rates.items()}
+        setter = _Setter(ascii=console.options.ascii_only, width=console.width, rates=lines)
         shown = table(result, self.folder)
         if self.brief:
             for section in shown.sections:
@@ -65,8 +76,9 @@ class TerminalReporter:
 
 
 class _Setter:
-    def __init__(self, *, ascii: bool, width: int) -> None:
+    def __init__(self, *, ascii: bool, width: int, rates: Mapping[str, Sequence[rates.Line]] | None = None) -> None:
         self.ascii, self.width, self.prose = ascii, width, min(width, PROSE)
+        self.rates = rates or {}
 
     def wrapped(self, text: Text, indent: int = 0) -> Constrain:
         return Constrain(Padding.indent(text, indent) if indent else text, self.prose)
@@ -116,9 +128,23 @@ class _Setter:
         gap = 1 if tight else GAP
         for page in self.pages(section, shown, gap):
             yield self.grid(section, page, gap)
+        if (lines := self.rates.get(section.scenario)) and not self.ascii:
+            yield self.sparks(lines)
         for sentence in section.sentences:
             yield self.wrapped(self.text(sentence), 2)
         yield Text()
+
+    def sparks(self, lines: Sequence[rates.Line]) -> RenderableType:
+        """Blocks from zero, all of a scenario on one scale; plain ASCII has none."""
+        grid = Grid.grid(padding=(0, 1, 0, 0))
+        grid.add_column(overflow="fold")
+        grid.add_column(no_wrap=True)
+        grid.add_column(overflow="fold")
+        for line in lines:
+            style = "red" if not line.subject else ""
+            said = self.text(line.said if self.width >= 70 else "", "dim")
+            grid.add_row(self.text(line.subject), self.text(line.blocks, style), said)
+        return Padding(grid, (0, 0, 1, 2))
 
     def pages(self, section: Section, columns: Sequence[Column], gap: int) -> Iterator[list[Column]]:
         """As many columns at once as leave the labels room; at least one."""
