@@ -1,0 +1,148 @@
+"""Which cloud, and a session with it: clouds.yaml, OS_… in the environment, or the lab's own Magnum."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from keystoneauth1 import exceptions as ka
+from keystoneauth1.session import Session
+from magnumclient import exceptions as mc
+from magnumclient.v1 import client
+
+from ...contract import BadInput
+from ...lab.magnum import plane
+from . import failures
+
+SERVICE = "container-infra"
+NEWEST = "1.10"  # the microversion that is asked for; a server that has less is asked for what it has
+NONE_NAMED = (
+    "no cloud is named: --os-cloud NAME of your clouds.yaml, OS_CLOUD, or OS_AUTH_URL and the rest of an openrc; "
+    "or coebench lab up magnum, for a Magnum on this machine"
+)
+
+
+class Cloud:
+    """A session with one project of one cloud. `lab` is the lab's own Magnum, if it is that."""
+
+    def __init__(self, name: str, session: Session, region: str | None, interface: str, lab: plane.Plane | None) -> None:
+        self.name = name
+        self.session = session
+        self.region = region
+        self.interface = interface
+        self.lab = lab
+        self.least, self.most = self._versions()
+        self.version = min(self.most, _number(NEWEST))
+        self.magnum: Any = client.Client(
+            session=session,
+            service_type=SERVICE,
+            interface=interface,
+            region_name=region,
+            api_version=f"{self.version[0]}.{self.version[1]}",
+        )
+
+    @property
+    def project(self) -> str:
+        return str(self.session.get_project_id())
+
+    def where(self) -> dict[str, str]:
+        """What a journal needs, besides a resource's name, to find it again; nothing secret."""
+        return {"cloud": self.name, "region": self.region or "", "project": self.project}
+
+    def _versions(self) -> tuple[tuple[int, int], tuple[int, int]]:
+        """The least and the greatest microversion of the server. Raises BadInput."""
+        answer = self.rest("GET", "/", raise_exc=False)
+        least = answer.headers.get("OpenStack-API-Minimum-Version", "")
+        most = answer.headers.get("OpenStack-API-Maximum-Version", "")
+        try:
+            body = answer.json()
+            listed = [v for v in body.get("versions", []) if v.get("id") == "v1"] or [{}]
+            least = least.rpartition(" ")[2] or listed[0].get("min_version", "1.1")
+            most = most.rpartition(" ")[2] or listed[0].get("max_version", "1.1")
+            return _number(least), _number(most)
+        except (ValueError, AttributeError):
+            raise BadInput(
+                f"what answers for {SERVICE} at {self.name} is no Magnum: {answer.status_code} {answer.text[:80]!r}"
+            ) from None
+
+    def rest(self, method: str, path: str, service: str = SERVICE, **more: Any) -> Any:
+        """A plain request to a service of the catalogue, for what the client has no manager for. Raises BadInput."""
+        headers = {"OpenStack-API-Version": f"{SERVICE} latest", **more.pop("headers", {})} if service == SERVICE else {}
+        try:
+            return self.session.request(
+                path,
+                method,
+                endpoint_filter={"service_type": service, "interface": self.interface, "region_name": self.region},
+                headers=headers,
+                **more,
+            )
+        except ka.ClientException as e:
+            raise failures.told(f"asking {self.name}", e) from e
+
+    def has(self, service: str) -> bool:
+        """Whether the catalogue has such a service."""
+        try:
+            found = self.session.get_endpoint(service_type=service, interface=self.interface, region_name=self.region)
+        except ka.ClientException:
+            return False
+        return bool(found)
+
+    def resize(self) -> bool:
+        """Whether the server can take named nodes away (microversion 1.7)."""
+        return self.most >= (1, 7)
+
+
+def connect() -> Cloud:
+    """The cloud that is named, or the lab's own Magnum. Raises BadInput: none named or reached, wrong password, no Magnum."""
+    named = os.environ.get("OS_CLOUD") or os.environ.get("OS_AUTH_URL")
+    lab = None if named else plane.opened()
+    if lab and not (lab.ready and lab.alive):
+        raise BadInput("the lab's Magnum is not up any more: coebench lab down magnum, then coebench lab up magnum")
+    name, session, region, interface = _of_lab(lab) if lab else _configured(bool(named))
+    try:
+        session.get_token()
+        return Cloud(name, session, region, interface, lab)
+    except (ka.ClientException, mc.ClientException) as e:
+        raise failures.told(f"signing in at {name}", e) from e
+
+
+def _of_lab(lab: plane.Plane) -> tuple[str, Session, str | None, str]:
+    from keystoneauth1.identity import v3
+
+    e = lab.environment()
+    auth = v3.Password(
+        auth_url=e["OS_AUTH_URL"],
+        username=e["OS_USERNAME"],
+        password=e["OS_PASSWORD"],
+        project_name=e["OS_PROJECT_NAME"],
+        user_domain_name="Default",
+        project_domain_name="Default",
+    )
+    return "the lab's Magnum", Session(auth=auth), "RegionOne", "public"
+
+
+def _configured(named: bool) -> tuple[str, Session, str | None, str]:
+    import openstack.config
+    from openstack import exceptions as sdk
+
+    try:
+        loader = openstack.config.OpenStackConfig(app_name="coebench")
+        clouds = [c for c in loader.get_cloud_names() if c not in ("defaults", "envvars")]
+        if not named and len(clouds) != 1:
+            have = f" (your clouds.yaml has {', '.join(sorted(clouds))})" if clouds else ""
+            raise BadInput(NONE_NAMED + have)
+        wanted = os.environ.get("OS_CLOUD") or (clouds[0] if not named else None)
+        region = loader.get_one(cloud=wanted)
+        return (
+            region.name or str(region.auth.get("auth_url")),
+            region.get_session(),
+            region.region_name,
+            region.get_interface() or "public",
+        )
+    except (sdk.ConfigException, sdk.SDKException, ka.ClientException) as e:
+        raise BadInput(f"the cloud's settings can't be used: {' '.join(str(e).split())}") from e
+
+
+def _number(text: str) -> tuple[int, int]:
+    major, _, minor = text.partition(".")
+    return int(major), int(minor or 0)

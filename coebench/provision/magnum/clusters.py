@@ -1,0 +1,243 @@
+"""Clusters and templates over Magnum's API: asked for, followed, taken away."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from keystoneauth1 import exceptions as ka
+from magnumclient import exceptions as mc
+
+from ...contract import BadInput, BayFailed, Observe, PhaseTimeout
+from . import failures, owner
+from .cloud import Cloud
+
+RETRIES = 5  # of a request that changes nothing, when the server or the way to it fails
+SYNC = 10.0  # seconds between two looks of Magnum's own at its stacks: nothing it tells is finer
+
+
+class Clusters:
+    """Of one project of one cloud. All calls may come from several threads at once."""
+
+    def __init__(self, cloud: Cloud) -> None:
+        self.cloud = cloud
+        self.retries = 0
+
+    # asking
+
+    def ask(self, what: str, call: Callable[[], Any], observe: Observe | None = None, safe: bool = False) -> Any:
+        """One request. `safe`: it changes nothing, or nothing more when it is made twice, so that a failure of the server or
+        of the network is tried again, up to RETRIES times, each counted and observed. Raises BadInput, BayFailed."""
+        for attempt in range(RETRIES + 1):
+            try:
+                return call()
+            except (mc.NotFound, ka.NotFound):
+                raise
+            except (mc.ClientException, ka.ClientException) as e:
+                status = getattr(e, "http_status", None) or 0
+                again = status >= 500 or isinstance(e, ka.ConnectFailure | ka.ConnectTimeout | mc.ConnectionRefused)
+                if not (safe and again and attempt < RETRIES):
+                    raise failures.told(what, e) from e
+                self.retries += 1
+                if observe:
+                    observe("magnum.retry", what=what, status=status, said=" ".join(str(e).split())[:200])
+                time.sleep(min(5.0, 0.2 * 2**attempt))
+        raise AssertionError
+
+    def get(self, uuid: str, observe: Observe | None = None) -> Any | None:
+        """A cluster, or None if there is none."""
+
+        def call() -> Any:
+            try:
+                return self.cloud.magnum.clusters.get(uuid)
+            except mc.BadRequest as e:
+                if "master_count" in str(e):  # it is just being deleted: its node groups are gone, it is not yet
+                    return _Leaving()
+                raise
+
+        try:
+            return self.ask(f"asking for cluster {uuid}", call, observe, safe=True)
+        except (mc.NotFound, ka.NotFound):
+            return None
+
+    def find(self, name: str) -> Any | None:
+        """A cluster by its name; None if there is none. Raises BadInput if there are several."""
+        found = [c for c in self.all() if c.name == name]
+        if len(found) > 1:
+            raise BadInput(f"{len(found)} clusters are named {name}: name one by its id ({', '.join(c.uuid for c in found)})")
+        return found[0] if found else None
+
+    def all(self) -> list[Any]:
+        """The project's clusters, briefly."""
+        return list(self.ask("listing clusters", self.cloud.magnum.clusters.list, safe=True))
+
+    def templates(self) -> list[Any]:
+        """The project's templates and the public ones."""
+        return list(self.ask("listing templates", self.cloud.magnum.cluster_templates.list, safe=True))
+
+    # changing
+
+    def make_template(self, name: str, coes: tuple[str, ...], attributes: Mapping[str, Any], labels: Mapping[str, str]) -> str:
+        """A new template of the first of Magnum's words for a COE that the server knows; its id. Raises BadInput."""
+        refused = ""
+        for coe in coes:
+            try:
+                made = self.cloud.magnum.cluster_templates.create(name=name, coe=coe, labels=dict(labels), **attributes)
+                return str(made.uuid)
+            except (mc.ClientException, ka.ClientException) as e:
+                refused = str(e)
+                if not refuses_coe(refused):
+                    raise failures.told(f"making template {name}", e) from e
+        raise BadInput(f"{self.cloud.name} offers no {' or '.join(coes)}: {failures.explained(refused)}")
+
+    def offers(self, coe: str) -> bool:
+        """Whether the server knows a COE (Magnum's word): asked by a template whose image can't be, which makes nothing."""
+        try:
+            made = self.cloud.magnum.cluster_templates.create(name="coebench-probe", coe=coe, image_id="coebench-no-such-image")
+        except (mc.ClientException, ka.ClientException) as e:
+            return not refuses_coe(str(e))
+        self.cloud.magnum.cluster_templates.delete(made.uuid)  # a server that looks at no image
+        return True
+
+    def drop_template(self, uuid: str) -> None:
+        """No error if it is gone."""
+        try:
+            self.ask("deleting the template", lambda: self.cloud.magnum.cluster_templates.delete(uuid), safe=True)
+        except (mc.NotFound, ka.NotFound):
+            pass
+
+    def create(self, **attributes: Any) -> str:
+        """Ask for a cluster; its id. Never tried again: it would be two."""
+        made = self.ask(f"creating cluster {attributes['name']}", lambda: self.cloud.magnum.clusters.create(**attributes))
+        return str(made.uuid)
+
+    def resize(self, uuid: str, nodes: int, remove: tuple[str, ...], observe: Observe) -> None:
+        """Ask for so many nodes, `remove` going first, and wait. Raises BadInput, BayFailed."""
+        before = self.get(uuid, observe)
+        if before is None:
+            raise BayFailed(f"cluster {uuid} is gone")
+        what = f"resizing cluster {before.name}"
+        if self.cloud.resize():
+            self.ask(what, lambda: self.cloud.magnum.clusters.resize(uuid, nodes, nodes_to_remove=list(remove)))
+        elif remove:
+            raise BadInput(f"{self.cloud.name} can't take a node away by name: that needs Magnum 9 (microversion 1.7)")
+        else:
+            patch = [{"op": "replace", "path": "/node_count", "value": nodes}]
+            self.ask(what, lambda: self.cloud.magnum.clusters.update(uuid, patch))
+        observe("bay.accepted", nodes=nodes)
+        self.stamp_of(uuid, before)
+
+    _stamps: Mapping[str, Any] = {}
+
+    def stamp_of(self, uuid: str, before: Any) -> None:
+        """Remember what a cluster looked like before a change: for up to a second it looks so still."""
+        self._stamps = {**self._stamps, uuid: (before.status, before.updated_at)}
+
+    def follow(self, uuid: str, timeout: float, observe: Observe) -> Iterator[Any]:
+        """The cluster, again and again, until it is complete (the last one given). Raises BayFailed, PhaseTimeout."""
+        stale = self._stamps.get(uuid)
+        begun = time.monotonic()
+        while True:
+            cluster = self.get(uuid, observe)
+            if cluster is None:
+                raise BayFailed(f"cluster {uuid} is gone while it is waited for")
+            fresh = stale is None or (cluster.status, cluster.updated_at) != stale
+            if fresh and cluster.status.endswith("_FAILED"):
+                raise failures.failed(f"cluster {cluster.name} is {cluster.status}", _reason(cluster), self.evidence(cluster))
+            yield cluster
+            if fresh and cluster.status.endswith("_COMPLETE"):
+                self._stamps = {k: v for k, v in self._stamps.items() if k != uuid}
+                return
+            elapsed = time.monotonic() - begun
+            if elapsed > timeout:
+                raise PhaseTimeout(f"cluster {cluster.name}", timeout, f"it is {cluster.status}: {_reason(cluster)}")
+            time.sleep(min(5.0, max(0.25, elapsed / 50)))
+
+    def delete(self, uuid: str, timeout: float, observe: Observe) -> None:
+        """Delete and wait until it is gone. A DELETE_FAILED is tried once more. Raises BayFailed, PhaseTimeout."""
+        begun = time.monotonic()
+        asked = 0
+        while True:
+            cluster = self.get(uuid, observe)
+            if cluster is None:
+                return
+            if asked == 0 or (asked == 1 and cluster.status == "DELETE_FAILED"):
+                asked += 1
+                if asked == 2:
+                    observe("magnum.retry", what=f"deleting {cluster.name}", status=0, said=_reason(cluster))
+                try:
+                    self.ask("deleting the cluster", lambda: self.cloud.magnum.clusters.delete(uuid), observe, safe=True)
+                except (mc.NotFound, ka.NotFound):
+                    return
+                observe("bay.delete.accepted")
+            elif cluster.status == "DELETE_FAILED" and time.monotonic() - begun > SYNC:
+                raise failures.failed(f"cluster {cluster.name} is DELETE_FAILED", _reason(cluster), self.evidence(cluster))
+            if time.monotonic() - begun > timeout:
+                raise PhaseTimeout(f"deleting cluster {cluster.name}", timeout, f"it is {cluster.status}: {_reason(cluster)}")
+            time.sleep(0.25)
+
+    # Heat's side, where the project may see it
+
+    def stack_status(self, cluster: Any) -> str:
+        """The status of the cluster's stack; "" where there is no Heat or it isn't shown."""
+        ident = getattr(cluster, "stack_id", None) or getattr(cluster, "cluster_id", None)
+        if not ident or not self.cloud.has("orchestration"):
+            return ""
+        answer = self.cloud.rest("GET", f"/stacks/{ident}", "orchestration", raise_exc=False)
+        return str(answer.json()["stack"]["stack_status"]) if answer.status_code == 200 else ""
+
+    def evidence(self, cluster: Any) -> str:
+        """What failed, in Heat's and Magnum's own words."""
+        lines = [f"{k}: {v}" for k, v in (getattr(cluster, "faults", None) or {}).items()]
+        ident = getattr(cluster, "stack_id", None) or getattr(cluster, "cluster_id", None)
+        if ident and self.cloud.has("orchestration"):
+            answer = self.cloud.rest(
+                "GET", f"/stacks/{ident}/resources?nested_depth=3&status=FAILED", "orchestration", raise_exc=False
+            )
+            if answer.status_code in (200, 301, 302):
+                listed = answer.json().get("resources", [])
+                lines += [f"{r['resource_name']} ({r['resource_type']}): {r['resource_status_reason']}" for r in listed]
+        return "\n".join(lines[:20])
+
+    # what is ours
+
+    def ours(self, wanted: Callable[[Mapping[str, str]], bool]) -> tuple[list[Any], list[Any]]:
+        """Clusters and templates that coebench made and whose labels are wanted."""
+        return (
+            [c for c in self.all() if str(c.name).startswith(owner.PREFIX) and wanted(self._labels(c, "clusters"))],
+            [
+                t
+                for t in self.templates()
+                if str(t.name).startswith(owner.PREFIX) and wanted(self._labels(t, "cluster_templates"))
+            ],
+        )
+
+    def _labels(self, item: Any, manager: str) -> Mapping[str, str]:
+        labels = item.to_dict().get("labels")
+        if labels is None:  # old servers list less than they give
+            try:
+                labels = self.ask("asking", lambda: getattr(self.cloud.magnum, manager).get(item.uuid), safe=True).labels
+            except (mc.NotFound, ka.NotFound):
+                return {}
+        return labels or {}
+
+
+class _Leaving:
+    """A cluster in its last second, of which Magnum can tell nothing any more."""
+
+    status = "DELETE_IN_PROGRESS"
+    status_reason = ""
+    name = uuid = "being deleted"
+    updated_at = None
+    node_addresses: tuple[str, ...] = ()
+    master_addresses: tuple[str, ...] = ()
+
+
+def refuses_coe(said: str) -> bool:
+    """Whether a server's words mean that it has no such COE."""
+    return failures.kind(said) is not None and failures.kind(said).name == "COE not offered"  # type: ignore[union-attr]
+
+
+def _reason(cluster: Any) -> str:
+    return str(getattr(cluster, "status_reason", None) or "no reason is given")

@@ -1,0 +1,152 @@
+"""What a failure means and what to do: Magnum's, Heat's, Keystone's and the engines' words, sorted.
+
+Sources are those who met it first: CERN's account of its Magnum tests of 2016 (openstack-in-production), and the projects'
+own documents.
+"""
+
+from __future__ import annotations
+
+import re
+
+import msgspec
+from keystoneauth1 import exceptions as ka
+from magnumclient import exceptions as mc
+
+from ...contract import BadInput, BayFailed, CoebenchError
+
+CERN = "CERN's Magnum tests of 2016"
+RELEASES = (
+    "Magnum up to 13 (Xena) offers kubernetes, swarm and mesos; 14 to 17 kubernetes and swarm; 18 and later kubernetes alone"
+)
+
+
+class Kind(msgspec.Struct, frozen=True):
+    """One kind of failure. `pattern` is looked for in whatever text there is, without regard to case."""
+
+    name: str
+    pattern: str
+    advice: str
+    source: str
+
+
+KINDS = (
+    Kind(
+        "database pool exhausted",
+        r"QueuePool limit|TimeoutError: QueuePool|too many connections",
+        "raise [database] max_pool_size and max_overflow of Heat's engine and Magnum's conductor, or create fewer bays at once",
+        CERN,
+    ),
+    Kind(
+        "Heat's limit of resources",
+        r"max_resources_per_stack|Maximum resources per stack exceeded",
+        "raise [DEFAULT] max_resources_per_stack in heat.conf (-1: no limit); a node takes about a dozen resources",
+        CERN,
+    ),
+    Kind(
+        "message timed out",
+        r"MessagingTimeout|Timed out waiting for a reply",
+        "raise rpc_response_timeout, and the workers of heat-engine or magnum-conductor; look at RabbitMQ's queues",
+        CERN,
+    ),
+    Kind(
+        "too many open files",
+        r"too many open files|EMFILE",
+        "raise RabbitMQ's and the services' limit of file descriptors (LimitNOFILE)",
+        CERN,
+    ),
+    Kind(
+        "signal not received in time",
+        r"WaitCondition.*tim|wait condition.*tim|Timed out waiting.*signal",
+        "a node could not reach Heat's or Magnum's endpoint, or pulled its images too slowly: its cloud-init log says which",
+        "Magnum's troubleshooting guide",
+    ),
+    Kind(
+        "quota",
+        r"quota|Request Entity Too Large|over limit|ResourceLimitExceeded",
+        "ask for more quota (coebench doctor --provisioner magnum prints what the plan needs), or use fewer or smaller nodes",
+        "Magnum's, Nova's and Neutron's quotas",
+    ),
+    Kind(
+        "no host has room",
+        r"No valid host",
+        "no hypervisor fits the flavor: a smaller flavor, fewer nodes, or another availability zone",
+        "Nova's scheduler",
+    ),
+    Kind("keypair missing", r"keypair.*(not|could)|Unable to find keypair", "name one of your keypairs: keypair=NAME", "Nova"),
+    Kind(
+        "image unfit",
+        r"os_distro|image .*(not found|could not be found)",
+        "the image has to be there and carry os_distro",
+        "Magnum",
+    ),
+    Kind(
+        "flavor missing",
+        r"flavor.*(not found|could not be found|Unable to find)",
+        "name a flavor that is there: flavor=NAME",
+        "Nova",
+    ),
+    Kind(
+        "network missing",
+        r"(external )?network.*(not found|could not be found|Unable to find)",
+        "name an external network that is there: network=NAME",
+        "Neutron",
+    ),
+    Kind(
+        "certificates",
+        r"CertificatesToClusterFailed|certificate|x509|Barbican",
+        "look at [certificates] cert_manager_type of Magnum, and at Barbican if that is it",
+        "Magnum",
+    ),
+    Kind("COE not offered", r"attribute coe\b|Value should be one of", RELEASES, "Magnum's release notes"),
+    Kind(
+        "no driver for that COE and image",
+        r"ClusterTypeNotSupported|Cluster type \(.*not supported",
+        "the image must be there and its os_distro one that a driver of this Magnum is for (openstack coe has no list: ask its "
+        "operator); (vm, None, …) means an image without os_distro",
+        "Magnum's drivers",
+    ),
+    Kind("trust", r"trust", "the trustee's domain of Magnum is not set up, or application credentials are restricted", "Magnum"),
+    Kind(
+        "busy",
+        r"already.* in progress|OperationInProgress|when status is",
+        "another operation is under way: wait for its end",
+        "Magnum",
+    ),
+)
+
+
+def kind(text: str) -> Kind | None:
+    """The first kind whose pattern is in the text."""
+    for one in KINDS:
+        if re.search(one.pattern, text, re.I | re.S):
+            return one
+    return None
+
+
+def explained(text: str) -> str:
+    """The text on one line, with what to do where that is known."""
+    line = " ".join(text.split())[:400]
+    found = kind(text)
+    return f"{found.name}: {line}. What to do: {found.advice} ({found.source})" if found else line
+
+
+def failed(what: str, reason: str, evidence: str = "") -> BayFailed:
+    """For a cluster that is …_FAILED, or did not get where it should."""
+    return BayFailed(f"{what}: {explained(reason)}", evidence)
+
+
+def told(what: str, error: Exception) -> CoebenchError:
+    """An error of the clients in one line: BadInput where the user can do something about it, BayFailed where the cloud can."""
+    said = " ".join(str(error).split())[:400]
+    if isinstance(error, ka.Unauthorized | mc.Unauthorized):
+        return BadInput(f"{what}: wrong user, password, project or credential ({said})")
+    if isinstance(error, ka.EndpointNotFound | ka.EmptyCatalog | mc.EndpointNotFound):
+        return BadInput(f"{what}: its catalogue has no container-infra service, so there is no Magnum for this project")
+    if isinstance(error, ka.ConnectFailure | ka.ConnectTimeout | ka.DiscoveryFailure | mc.ConnectionRefused):
+        return BadInput(f"{what}: can't be reached ({said})")
+    if isinstance(error, ka.MissingRequiredOptions | ka.auth_plugins.MissingAuthPlugin):
+        return BadInput(f"{what}: settings are missing: {said}")
+    status = getattr(error, "http_status", None) or 0
+    if 400 <= status < 500 or isinstance(error, mc.HTTPClientError):
+        return BadInput(f"{what}: {explained(said)}")
+    return failed(what, said)

@@ -1,0 +1,94 @@
+"""What a bay is to be like: from a subject's options, a TOML file, and what the lab knows by itself."""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ...contract import BadInput, BaySpec
+from ...lab.engines import engine
+from ...lab.magnum import plane
+from ...lab.magnum.keeper import LABEL
+from .cloud import Cloud
+
+FILE = "COEBENCH_MAGNUM"  # environment: a TOML file for all bays
+COES = {"k8s": ("kubernetes",), "swarm": ("swarm-mode", "swarm"), "mesos": ("mesos",)}  # ours → Magnum's, the newer first
+# option → the template's attribute
+ATTRIBUTES = {
+    "image": "image_id",
+    "flavor": "flavor_id",
+    "master-flavor": "master_flavor_id",
+    "keypair": "keypair_id",
+    "network": "external_network_id",
+    "volume": "docker_volume_size",
+    "network-driver": "network_driver",
+    "storage-driver": "docker_storage_driver",
+}
+OTHERS = ("template", "config", "weightless", "bay-timeout")
+
+
+def options(cloud: Cloud, spec: BaySpec) -> dict[str, Any]:
+    """All options of a bay: the file's, then its table for the COE, then the subject's own. Raises BadInput."""
+    file = spec.options.get("config") or os.environ.get(FILE)
+    found: dict[str, Any] = {}
+    if file:
+        content = _read(Path(file))
+        tables = {k: v for k, v in content.items() if k in COES}
+        found = {k: v for k, v in content.items() if k not in COES} | tables.get(spec.coe, {})
+    found |= spec.options
+    labels = {str(k): str(v) for k, v in found.pop("labels", {}).items()}
+    labels |= {k.removeprefix("label."): str(found.pop(k)) for k in list(found) if k.startswith("label.")}
+    found.pop("config", None)
+    own = {k: str(found.pop(k)) for k in list(found) if k not in ATTRIBUTES and k not in OTHERS}
+    if own and not cloud.lab:
+        known = ", ".join([*ATTRIBUTES, *OTHERS, "label.NAME"])
+        raise BadInput(f"magnum knows no option '{next(iter(own))}' of a bay (it has: {known})")
+    if cloud.lab:
+        labels |= _of_lab(spec, own, str(found.get("weightless", "")))
+    return {**found, "labels": labels}
+
+
+def _of_lab(spec: BaySpec, own: Mapping[str, str], weightless: str) -> dict[str, str]:
+    """The labels that the lab's driver understands."""
+    if spec.coe in ("k8s", "swarm", "mesos"):
+        engine(spec.coe).check(BaySpec(coe=spec.coe, options=own))
+    labels = {f"{LABEL}memory": str(spec.memory >> 20), f"{LABEL}timeouts": spec.timeouts}
+    if spec.cpu:
+        labels[f"{LABEL}cpu"] = f"{spec.cpu:g}"
+    if weightless not in ("", "no"):
+        labels[f"{LABEL}nodes"] = "weightless"
+    return labels | {f"{LABEL}option_{k}": v for k, v in own.items()}
+
+
+def weightless(options: Mapping[str, Any]) -> bool:
+    """Whether a bay has no engine at all."""
+    return bool(options["labels"].get(f"{LABEL}nodes") == "weightless")
+
+
+def attributes(cloud: Cloud, spec: BaySpec, found: Mapping[str, Any], coe: str) -> dict[str, Any]:
+    """A template's attributes. Raises BadInput for what is missing."""
+    wanted: dict[str, Any] = {ATTRIBUTES[k]: v for k, v in found.items() if k in ATTRIBUTES}
+    if "docker_volume_size" in wanted:
+        wanted["docker_volume_size"] = int(wanted["docker_volume_size"])
+    if cloud.lab:
+        wanted.setdefault("image_id", plane.IMAGE)
+    if "image_id" not in wanted:
+        raise BadInput(
+            f"{spec.coe}: name a template of yours (template=NAME), or what one is to be made of: image=NAME at least, "
+            f"as options of the subject or in a TOML file named by config= or {FILE} (docs/magnum.md)"
+        )
+    # Magnum's Mesos has no TLS; neither have nodes without an engine
+    wanted["tls_disabled"] = coe == "mesos" or weightless(found)
+    return wanted
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(file.read_text())
+    except OSError as e:
+        raise BadInput(f"can't read {file}: {e.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as e:
+        raise BadInput(f"{file} is no TOML: {e}") from None
