@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from . import compare, doctor, driver, drivers, images, lab, loadgen, results
+from . import bay, compare, doctor, driver, drivers, images, lab, loadgen, results
 from .quick import QuickGroup
 
 app = typer.Typer(
@@ -32,6 +32,7 @@ app.add_typer(drivers.app, name="drivers")
 app.add_typer(driver.app, name="driver")
 app.add_typer(images.app, name="images")
 app.add_typer(lab.app, name="lab")
+app.add_typer(bay.app, name="bay")
 app.add_typer(loadgen.app, name="loadgen")
 
 

@@ -33,7 +33,7 @@ from ...contract import (
     Unsupported,
     Usage,
 )
-from ...lab import install, lock
+from ...lab import install, lock, relay
 from ...lab.bay import LabBay
 from ...lab.magnum import spool
 from ..lab import LabProvisioner
@@ -184,6 +184,9 @@ class MagnumProvisioner:
             cluster = self.clusters.get(mine.uuid)
             if cluster is None:
                 raise BayFailed(f"bay {bay.name}: its cluster is gone")
+            if mine.weightless:
+                mine.access = Access(coe=bay.spec.coe, url=cluster.api_address)
+                return mine.access
             near = {h.name: h.address for h in bay.nodes} if bay.spec.coe == "swarm" else None
             mine.access = access.of(self.clusters, bay.spec.coe, cluster, mine.tls, near)
         return mine.access
@@ -311,6 +314,26 @@ class MagnumProvisioner:
         if not cluster.status.endswith("_COMPLETE"):
             raise BayFailed(f"bay {name} is {cluster.status}", str(cluster.status_reason or ""))
         return self._ready(name, spec, 30.0, _deaf)
+
+    def about(self, name: str) -> dict[str, Any]:
+        """A bay in Magnum's own words, whatever state it is in. Raises BadInput if there is none."""
+        cluster = self.clusters.get(self._of(name).uuid)
+        if cluster is None:
+            raise BadInput(f"bay {name} is gone")
+        return _shown(cluster)
+
+    def outside(self, bay: Bay) -> Access:
+        """Access from where the user is. A lab bay's network is its own: a relay on loopback leads there while the bay is up."""
+        there = self.access(bay)
+        mine = self._of(bay.name)
+        if not self.cloud.lab or mine.weightless:
+            return there
+        address, port = there.url.rpartition("//")[2].rsplit(":", 1)
+        here = f"127.0.0.1:{relay.start(LabBay.open(spool.bay_name(mine.uuid)), address, int(port))}"
+        there_too = f"{address}:{port}"
+        return msgspec.structs.replace(
+            there, url=there.url.replace(there_too, here), kubeconfig=there.kubeconfig.replace(there_too, here)
+        )
 
     def _template(self, named: str, spec: BaySpec | None) -> Any:
         """A template by name or id. Raises BadInput: none such, or of another COE."""
