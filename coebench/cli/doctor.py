@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from .bay import OsCloud, name_cloud
 from .complete import provisioner_names
+
+if TYPE_CHECKING:
+    from ..lab.doctor import Finding
 
 ProvisionerName = Annotated[str, typer.Option("--provisioner", help="Whose.", autocompletion=provisioner_names)]
 
@@ -19,14 +23,22 @@ def doctor(
         ),
     ] = None,
     provisioner: Annotated[
-        str, typer.Option(help="lab: this machine; existing: the rights on clusters.", autocompletion=provisioner_names)
+        str, typer.Option(help="lab: this machine; existing: the rights on clusters; magnum: a cloud.", autocompletion=provisioner_names)
     ] = "lab",
     option: Annotated[list[str] | None, typer.Option(help="NAME=VALUE of every bay; may be given again.")] = None,
+    os_cloud: OsCloud = None,
+    nodes: Annotated[int, typer.Option(help="For magnum: nodes of each bay.")] = 3,
+    at_once: Annotated[int, typer.Option(help="For magnum: bays at once.")] = 1,
 ) -> None:
-    """Say what this machine can and cannot do, or which rights coebench has on existing clusters.
+    """Say what this machine or a cloud's Magnum can and cannot do, or which rights coebench has on existing clusters.
 
-    Exit code 1 if the lab can't be here, or a needed right is lacking.
+    Exit code 1 if bays can't be had, or a needed right is lacking.
     """
+    if provisioner == "magnum":
+        name_cloud(os_cloud)
+        from ..provision.magnum import doctor as clouds
+
+        raise typer.Exit(_told(clouds.findings(nodes, at_once)))
     if provisioner != "lab":
         raise typer.Exit(_rights(provisioner, bays or [], option or []))
     if bays:
@@ -35,11 +47,15 @@ def doctor(
         raise BadInput("doctor looks at this machine; for a cluster's rights name a provisioner: --provisioner existing")
     from ..lab import doctor as examine
 
-    findings = examine.findings()
+    raise typer.Exit(_told(examine.findings()))
+
+
+def _told(findings: tuple[Finding, ...]) -> int:
+    """Print findings; 1 if one of them is fatal."""
     width = max(len(f.what) for f in findings)
     for f in findings:
         typer.echo(f"{f.verdict:<5} {f.what:<{width}}  {f.told}")
-    raise typer.Exit(1 if any(f.verdict == "no" for f in findings) else 0)
+    return 1 if any(f.verdict == "no" for f in findings) else 0
 
 
 def _rights(provisioner: str, bays: list[str], option: list[str]) -> int:
@@ -70,10 +86,11 @@ def _rights(provisioner: str, bays: list[str], option: list[str]) -> int:
     return 1 if lacking else 0
 
 
-def clean(provisioner: ProvisionerName = "lab") -> None:
+def clean(provisioner: ProvisionerName = "lab", os_cloud: OsCloud = None) -> None:
     """End and remove all that earlier runs left, whatever became of them."""
     from .. import plugins
 
+    name_cloud(os_cloud)
     removed = plugins.load("provisioners", provisioner, "provisioner")().clean()
     for line in removed:
         typer.echo(f"removed {line}")

@@ -7,6 +7,7 @@ of failing later.
 
 from .asking import AskingPort, Verb
 from .bay import Access, Bay, BaySpec, Host, NodeFault, Role
+from .bays import Bays
 from .capability import Capability, Support
 from .clock import now
 from .driver import Change, Driver, EngineInfo, Node, Progress, Reach, Watch
@@ -57,6 +58,7 @@ __all__ = [
     "Bay",
     "BayFailed",
     "BaySpec",
+    "Bays",
     "Better",
     "Burst",
     "Capability",

@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager
 from typing import Any, ClassVar, Protocol
 
 from .bay import Bay
+from .bays import Bays
 from .capability import Capability
 from .driver import Driver
 from .metric import Metric, Sample
@@ -25,6 +26,7 @@ class Trial(Protocol):
     driver: Driver
     prober: Prober
     workload: Workload
+    bays: Bays  # for scenarios that make their bays themselves (`makes_bays`): they have this, but no bay, driver or prober
     settings: Mapping[str, Any]  # the scenario's settings for this run (`Scenario.settings` with the plan's changes)
     observe: Observe
 
@@ -52,7 +54,11 @@ class Deadline(Protocol):
 
 
 class Scenario(Protocol):
-    """One question. `run` asks and observes; `derive` turns the recorded observations, and nothing else, into samples."""
+    """One question. `run` asks and observes; `derive` turns the recorded observations, and nothing else, into samples.
+
+    Two more attributes may be there. `makes_bays = True`: its trials are given no bay but make their own (`Trial.bays`).
+    `published`: sentences of what others published for the same question, with their source, shown below the table.
+    """
 
     name: ClassVar[str]
     question: ClassVar[str]

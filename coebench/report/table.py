@@ -111,8 +111,16 @@ def table(result: Result, folder: str = "") -> Table:
         columns.append(Column(subject, called[subject], about, notes))
     headlines = words.headlines(result)
     questions = {s.name: s.question for s in result.scenarios}
+    published = {s.name: tuple(map(clean, s.published)) for s in result.scenarios}
     sections = tuple(
-        _section(result, scenario, questions.get(scenario, ""), called, tuple(headlines[scenario]), footnotes)
+        _section(
+            result,
+            scenario,
+            questions.get(scenario, ""),
+            called,
+            tuple(headlines[scenario]) + published.get(scenario, ()),
+            footnotes,
+        )
         for scenario in dict.fromkeys(m.scenario for m in result.metrics)
     )
     return Table(

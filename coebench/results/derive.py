@@ -84,7 +84,7 @@ def derive_recorded(recorded: folder.Recorded, scenarios: Mapping[str, Scenario]
             infos.append(ScenarioInfo(name=name))
             warnings.append(f"Scenario {name} isn't known here: its {len(mine)} trials are in the folder, but not in the result.")
             continue
-        infos.append(ScenarioInfo(name=name, question=scenario.question))
+        infos.append(ScenarioInfo(name=name, question=scenario.question, published=tuple(getattr(scenario, "published", ()))))
         metrics += _metrics(scenario, mine, by_trial, tuple(bays), _int(manifest.get("seed")), warnings)
 
     warnings += _told(recorded.observations)

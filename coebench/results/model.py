@@ -173,10 +173,11 @@ class MetricResult(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ScenarioInfo(msgspec.Struct, frozen=True, kw_only=True):
-    """A scenario of the run and the question that it puts."""
+    """A scenario of the run and the question that it puts. `published`: sentences of what others published for it."""
 
     name: str
     question: str = ""
+    published: tuple[str, ...] = ()
 
 
 class TrialResult(msgspec.Struct, frozen=True, kw_only=True):

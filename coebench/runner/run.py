@@ -41,6 +41,7 @@ from ..results import folder as folders
 from ..results.model import Result
 from . import fit
 from .baseline import Baseline
+from .bays import TrialBays
 from .connecting import connect
 from .journal import FileJournal, JournaledDriver
 from .plan import Plan, Subject, scenarios_of
@@ -135,6 +136,9 @@ class Run:
     def _bay(self, block: int, subject: Subject) -> None:
         """All scenarios of one subject in one block: on one bay, unless a failed trial makes a new one needful."""
         waiting = [i for i in self._infos if i.block == block and i.subject == subject.name]
+        for info in [i for i in waiting if getattr(self.scenarios[i.scenario], "makes_bays", False)]:
+            waiting.remove(info)
+            self._own_bays(info, subject)
         attempt = 0
         while waiting:
             name = f"{self.id}-b{block}-{_slug(subject.name)}" + (f"-{attempt}" if attempt else "")
@@ -179,6 +183,17 @@ class Run:
             self._delete(bay, name, observe)
         return waiting
 
+    def _own_bays(self, info: TrialInfo, subject: Subject) -> None:
+        """A trial of a scenario that makes its bays itself."""
+        prefix = f"{self.id}-b{info.block}-{_slug(subject.name)}"
+        bays = TrialBays(self.provisioner, prefix, self.plan.spec(subject), self._journal)
+        nothing: Any = None
+        try:
+            self._trial(msgspec.structs.replace(info, bay=prefix), nothing, nothing, nothing, None, bays)
+        finally:
+            with _patient():
+                bays.close(self._observe(info.id))
+
     def _broken(self, waiting: list[TrialInfo], bay: Bay | None, name: str, error: Exception, seconds: float) -> None:
         """A bay that did not become ready, or whose engine is gone: its trials failed, each for that reason."""
         expected = isinstance(error, CoebenchError | OSError)
@@ -190,14 +205,22 @@ class Run:
             outcome = Outcome(status="failed", seconds=seconds, reason=reason, evidence=evidence)
             self._call("trial_ended", trial=info, outcome=outcome)
 
-    def _trial(self, info: TrialInfo, bay: Bay, driver: Any, prober: BayProber, baseline: Baseline) -> Outcome:
+    def _trial(
+        self,
+        info: TrialInfo,
+        bay: Bay,
+        driver: Any,
+        prober: BayProber,
+        baseline: Baseline | None,
+        bays: TrialBays | None = None,
+    ) -> Outcome:
         scenario = self.scenarios[info.scenario]
         observe = self._observe(info.id)
         begun, cpu = time.monotonic(), _cpu()
         status, reason, evidence = "ok", "", ""
         try:
             self._call("trial_started", trial=info)
-            lacking = _lacking(scenario, driver)
+            lacking = "" if bays else _lacking(scenario, driver)
             if lacking:
                 status, reason = "skipped", lacking
             else:
@@ -209,9 +232,10 @@ class Run:
                     self.workload,
                     self.plan.settings[info.scenario],
                     observe,
-                    lambda: self._alive(bay),
+                    (lambda: None) if bays else lambda: self._alive(bay),
                     seed=self.plan.seed,
                     provisioner=self.provisioner,
+                    bays=bays,
                 )
                 scenario.run(trial)
         except PhaseTimeout as e:
@@ -225,18 +249,18 @@ class Run:
             status, reason, evidence = "failed", str(e), getattr(e, "evidence", "")
         except Exception as e:  # a bug in a driver or scenario must not cost the other trials
             status, reason, evidence = "failed", f"{type(e).__name__}: {e}", traceback.format_exc(limit=-6)
-        if status in ("failed", "timeout") and not evidence:
+        if status in ("failed", "timeout") and not evidence and not bays:
             try:
                 self._alive(bay)
             except BayFailed as e:  # the engine's end explains the rest
                 reason, evidence = f"{e}; then {reason}", e.evidence
-        if status in ("failed", "timeout"):
+        if status in ("failed", "timeout") and not bays:
             self._logs(bay, info.id)
         seconds = time.monotonic() - begun
         self._cpu[info.scenario][0] += _cpu() - cpu
         self._cpu[info.scenario][1] += seconds
         flag = ""
-        if status == "ok" and (said := baseline.differences()):
+        if status == "ok" and baseline and (said := baseline.differences()):
             flag = f"the bay did not return to its baseline: {said}; what follows gets a new one"
             observe("bay.unclean", what=said)
         outcome = Outcome(status=status, seconds=seconds, reason=reason, evidence=evidence, flag=flag)

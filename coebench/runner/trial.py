@@ -30,6 +30,7 @@ class TrialRun:
         *,
         seed: int = 0,
         provisioner: Provisioner | None = None,
+        bays: Any = None,
     ) -> None:
         self.id = ident
         self.seed = zlib.crc32(f"{seed} {ident}".encode())
@@ -41,6 +42,7 @@ class TrialRun:
         self.observe = observe
         self._alive = alive
         self._provisioner = provisioner
+        self.bays = bays
 
     @contextlib.contextmanager
     def phase(self, name: str, timeout: float) -> Iterator[_Deadline]:

@@ -1,0 +1,25 @@
+"""What a scenario is given that makes its bays itself."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from .bay import Bay
+from .observation import Observe
+
+
+class Bays(Protocol):
+    """Bays of one trial, each by a label that is the trial's own. All calls may be made from several threads at once, each
+    about its own bay. Whatever is left at the trial's end is deleted by the runner."""
+
+    def create(self, label: str, nodes: int, observe: Observe) -> Bay:
+        """A bay whose nodes are all ready. Raises BayFailed, PhaseTimeout."""
+
+    def resize(self, bay: Bay, nodes: int, observe: Observe) -> Bay:
+        """With so many nodes, all ready."""
+
+    def replace_node(self, bay: Bay, node: str, observe: Observe) -> Bay:
+        """With another node in one's stead, all ready."""
+
+    def delete(self, bay: Bay, observe: Observe) -> None:
+        """Until nothing of it is there."""

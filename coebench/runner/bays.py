@@ -1,0 +1,62 @@
+"""Bays for a scenario that makes them itself: named for the trial, and deleted at its end whatever became of it."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+
+import msgspec
+
+from ..contract import Bay, BayFailed, BaySpec, CoebenchError, Journal, Observe, Provisioner
+
+
+class TrialBays:
+    """The contract's Bays."""
+
+    def __init__(self, provisioner: Provisioner, prefix: str, spec: BaySpec, journal: Journal) -> None:
+        self._provisioner = provisioner
+        self._prefix = prefix
+        self._spec = spec
+        self._journal = journal
+        self._lock = threading.Lock()
+        self._there: set[str] = set()
+        self._closed = False
+
+    def create(self, label: str, nodes: int, observe: Observe) -> Bay:
+        name = f"{self._prefix}-{label}"
+        with self._lock:
+            if self._closed:
+                raise BayFailed(f"bay {name}: its trial has ended")
+            self._there.add(name)
+        try:
+            return self._provisioner.create(name, msgspec.structs.replace(self._spec, nodes=nodes), self._journal, observe)
+        finally:
+            if self._closed:  # it was asked for just when the trial was given up
+                self._delete(name, observe)
+
+    def resize(self, bay: Bay, nodes: int, observe: Observe) -> Bay:
+        return self._provisioner.resize(bay, nodes, observe)
+
+    def replace_node(self, bay: Bay, node: str, observe: Observe) -> Bay:
+        return self._provisioner.replace_node(bay, node, observe)
+
+    def delete(self, bay: Bay, observe: Observe) -> None:
+        self._provisioner.delete(bay, self._journal, observe)
+        with self._lock:
+            self._there.discard(bay.name)
+
+    def close(self, observe: Observe) -> None:
+        """Delete what is there still; those that are just being made go too."""
+        with self._lock:
+            self._closed = True
+            names = sorted(self._there)
+        for name in names:
+            self._delete(name, observe)
+
+    def _delete(self, name: str, observe: Observe) -> None:
+        try:
+            self._provisioner.delete(name, self._journal, observe)
+            with contextlib.suppress(KeyError):
+                self._there.remove(name)
+        except (CoebenchError, OSError) as e:
+            observe("warning", text=f"clean-up of bay {name} failed: {e}; run coebench clean")
