@@ -1,0 +1,340 @@
+"""The provisioner `magnum` without a cloud: what it makes of words, names, options and a server's ways."""
+
+from __future__ import annotations
+
+import json
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
+from magnumclient import exceptions as mc
+
+from coebench.contract import BadInput, BayFailed, BaySpec, Observation, PhaseTimeout
+from coebench.lab import pki
+from coebench.lab.magnum import spool
+from coebench.lab.magnum.keeper import bay_spec
+from coebench.provision.magnum import access, failures, owner, template
+from coebench.provision.magnum.cloud import connect
+from coebench.provision.magnum.clusters import Clusters
+from coebench.scenarios.bay import BayLife
+
+SAID = {
+    "database pool exhausted": "QueuePool limit of size 5 overflow 10 reached, connection timed out",
+    "Heat's limit of resources": "StackResourceLimitExceeded: Maximum resources per stack exceeded.",
+    "message timed out": "MessagingTimeout: Timed out waiting for a reply to message ID 1f",
+    "too many open files": "OSError: [Errno 24] Too many open files",
+    "signal not received in time": "WaitConditionTimeout: resources.worker_wait: 0 of 1 received",
+    "quota": "Resource limit exceeded: You have reached the maximum clusters per project, quota is 20",
+    "no host has room": "ResourceInError: Went to status ERROR due to: No valid host was found.",
+    "keypair missing": "Unable to find keypair mine. (HTTP 404)",
+    "image unfit": "Image 7d doesn't contain os_distro field. (HTTP 404)",
+    "certificates": "Failed to generate certificates for Cluster: CertificatesToClusterFailed",
+    "COE not offered": "Invalid input for field/attribute coe (HTTP 400)",
+    "no driver for that COE and image": "Cluster type (vm, None, kubernetes) not supported (HTTP 400)",
+    "busy": 'Updating a cluster when status is "CREATE_IN_PROGRESS" is not supported',
+}
+
+
+@pytest.mark.parametrize("kind", SAID)
+def test_a_failure_is_sorted_by_its_words_and_comes_with_advice(kind: str) -> None:
+    found = failures.kind(SAID[kind])
+    assert found is not None and found.name == kind
+    text = failures.explained(SAID[kind])
+    assert found.advice in text and found.source in text and "\n" not in text
+
+
+def test_unknown_words_are_passed_on_as_they_are() -> None:
+    assert failures.explained("the moon\nis full") == "the moon is full"
+
+
+@pytest.mark.parametrize("bay", ["20261122-1-b1-k8s", "k8s:weightless=yes", "x" * 200, "1", "a b/c"])
+def test_magnum_takes_every_name_that_a_bay_can_have(bay: str) -> None:
+    import re
+
+    named = owner.name(bay)
+    assert (
+        re.fullmatch(r"[a-zA-Z][a-zA-Z0-9_.-]*", named) and len(named) <= 64
+    )  # Magnum's own rule, and X.509's for a common name
+    assert owner.name(bay) == named and (len(bay) < 50 or owner.name(bay + "y") != named)
+
+
+def test_only_what_an_ended_process_of_this_machine_made_is_left_over() -> None:
+    machine, boot, pid, started = owner.mine().split(".")
+    assert not owner.left({owner.OWNER: owner.mine()})
+    assert owner.left({owner.OWNER: f"{machine}.{boot}.{pid}.{int(started) + 1}"})
+    assert owner.left({owner.OWNER: f"{machine}.00000000.{pid}.{started}"})
+    assert not owner.left({owner.OWNER: f"00000000.{boot}.999999.1"}) and owner.foreign({owner.OWNER: f"00000000.{boot}.9.1"})
+    for strange in ("kept", "", "a.b.c", f"{machine}.{boot}.x.y"):
+        assert not owner.left({owner.OWNER: strange})
+    assert not owner.left({})
+
+
+CLOUD: Any = SimpleNamespace(lab=None, name="cloud")
+LAB: Any = SimpleNamespace(lab=True, name="lab")
+
+
+def test_options_come_from_a_file_then_its_table_then_the_subject(tmp_path: Any) -> None:
+    file = tmp_path / "magnum.toml"
+    file.write_text(
+        'flavor = "m1.small"\nkeypair = "mine"\n[labels]\na = "1"\n[swarm]\nimage = "fedora"\nvolume = 5\n[k8s]\nimage = "core"\n'
+    )
+    spec = BaySpec(coe="swarm", options={"config": str(file), "flavor": "m1.large", "label.b": "2"})
+    found = template.options(CLOUD, spec)
+    assert found == {"flavor": "m1.large", "keypair": "mine", "image": "fedora", "volume": 5, "labels": {"a": "1", "b": "2"}}
+    assert template.attributes(CLOUD, spec, found, "swarm") == {
+        "flavor_id": "m1.large",
+        "keypair_id": "mine",
+        "image_id": "fedora",
+        "docker_volume_size": 5,
+        "tls_disabled": False,
+    }
+
+
+def test_wrong_options_are_refused_with_what_there_is(tmp_path: Any) -> None:
+    with pytest.raises(BadInput, match=r"no option 'flavour'.*flavor"):
+        template.options(CLOUD, BaySpec(coe="k8s", options={"flavour": "m1.small"}))
+    with pytest.raises(BadInput, match="can't read"):
+        template.options(CLOUD, BaySpec(coe="k8s", options={"config": str(tmp_path / "none.toml")}))
+    (tmp_path / "bad.toml").write_text("[")
+    with pytest.raises(BadInput, match="is no TOML"):
+        template.options(CLOUD, BaySpec(coe="k8s", options={"config": str(tmp_path / "bad.toml")}))
+    with pytest.raises(BadInput, match=r"template=NAME.*image=NAME"):
+        template.attributes(CLOUD, BaySpec(coe="k8s"), {"labels": {}}, "kubernetes")
+
+
+def test_in_the_lab_a_specs_words_travel_as_labels_and_come_back() -> None:
+    spec = BaySpec(coe="mesos", nodes=4, memory=1 << 30, cpu=1.5, timeouts="harmonised", options={"ping-timeout": "3secs"})
+    labels = template.options(LAB, spec)["labels"]
+    asked = spool.Spec(request=1, uuid="u", name="n", coe="mesos", nodes=4, masters=1, labels=labels)
+    assert bay_spec("mesos", asked) == spec
+    with pytest.raises(BadInput, match="ping-timeout"):
+        template.options(LAB, BaySpec(coe="mesos", options={"ping-timeout": "never"}))
+
+
+@pytest.mark.parametrize(
+    "coe, api, url",
+    [
+        ("swarm", "tcp://10.0.0.5:2376", "tcp://10.0.0.5:2376"),
+        ("swarm", "https://10.0.0.5:2376", "tcp://10.0.0.5:2376"),
+        ("mesos", "10.0.0.5", "http://10.0.0.5:8080"),
+        ("mesos", "http://10.0.0.5:9000", "http://10.0.0.5:9000"),
+    ],
+)
+def test_every_form_of_an_api_address_is_understood(coe: str, api: str, url: str) -> None:
+    cluster = SimpleNamespace(name="c", uuid="u", api_address=api)
+    clusters: Any = None
+    assert access.of(clusters, coe, cluster, tls=False).url.replace("2375", "2376") == url
+
+
+def test_the_signed_certificate_is_the_administrators_and_in_the_kubeconfig() -> None:
+    class Certificates:
+        def create(self, cluster_uuid: str, csr: str) -> Any:
+            self.csr = x509.load_pem_x509_csr(csr.encode())
+            return SimpleNamespace(pem="CERT")
+
+        def get(self, cluster_uuid: str) -> Any:
+            return SimpleNamespace(pem="CA")
+
+    certificates = Certificates()
+    clusters = _clusters(certificates=certificates)
+    got = access.of(clusters, "k8s", SimpleNamespace(name="c", uuid="u", api_address="https://10.0.0.5:6443"), tls=True)
+    assert {a.value for a in certificates.csr.subject} == {"admin", "system:masters"}
+    config = json.loads(got.kubeconfig)
+    assert config["clusters"][0]["cluster"]["server"] == "https://10.0.0.5:6443"
+    assert {"client-certificate-data", "client-key-data"} == set(config["users"][0]["user"])
+
+
+def test_an_authority_with_an_rsa_key_signs_too() -> None:
+    """Magnum's own authorities have RSA keys."""
+    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "magnum")])
+    import datetime
+
+    now = datetime.datetime.now(datetime.UTC)
+    builder = x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key()).serial_number(1)
+    builder = builder.not_valid_before(now).not_valid_after(now + datetime.timedelta(days=1))
+    builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+    cert = builder.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM).decode()
+    form = serialization.PrivateFormat.TraditionalOpenSSL
+    text = key.private_bytes(serialization.Encoding.PEM, form, serialization.NoEncryption()).decode()
+    signed, _ = pki.Authority(cert, text).sign("server", names=("10.0.0.1",))
+    x509.load_pem_x509_certificate(signed.encode()).verify_directly_issued_by(x509.load_pem_x509_certificate(cert.encode()))
+
+
+def test_without_a_cloud_it_says_how_one_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
+    for name in ("OS_CLOUD", "OS_AUTH_URL", "OS_CLIENT_CONFIG_FILE"):
+        monkeypatch.delenv(name, raising=False)
+    for name in ("COEBENCH_STATE", "HOME", "XDG_CONFIG_HOME"):
+        monkeypatch.setenv(name, str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(BadInput, match=r"--os-cloud NAME.*coebench lab up magnum"):
+        connect()
+    monkeypatch.setenv("OS_CLOUD", "nowhere")
+    with pytest.raises(BadInput, match="nowhere"):
+        connect()
+    monkeypatch.delenv("OS_CLOUD")
+    for name, value in {"AUTH_URL": "http://127.0.0.1:9/v3", "USERNAME": "u", "PASSWORD": "p", "PROJECT_NAME": "p"}.items():
+        monkeypatch.setenv(f"OS_{name}", value)
+    with pytest.raises(BadInput, match="can't be reached"):
+        connect()
+
+
+# a server's ways, played
+
+
+class Server:
+    """Clusters whose states follow a script: each GET takes the next, the last one stays."""
+
+    def __init__(self, *states: Any) -> None:
+        self.states = list(states)
+        self.asked: list[tuple[Any, ...]] = []
+
+    def get(self, uuid: str) -> Any:
+        state = self.states.pop(0) if len(self.states) > 1 else self.states[0]
+        if isinstance(state, Exception):
+            raise state
+        status, updated = state
+        return SimpleNamespace(
+            name="bay",
+            uuid=uuid,
+            status=status,
+            status_reason="because",
+            updated_at=updated,
+            node_addresses=["10.0.0.1"],
+            faults={},
+        )
+
+    def resize(self, uuid: str, nodes: int, nodes_to_remove: list[str]) -> None:
+        self.asked.append(("resize", nodes, nodes_to_remove))
+
+    def update(self, uuid: str, patch: Any) -> None:
+        self.asked.append(("update", patch))
+
+    def delete(self, uuid: str) -> None:
+        self.asked.append(("delete",))
+
+
+def _clusters(resize: bool = True, **managers: Any) -> Clusters:
+    cloud: Any = SimpleNamespace(
+        magnum=SimpleNamespace(**managers), has=lambda service: False, resize=lambda: resize, name="cloud", lab=None
+    )
+    return Clusters(cloud)
+
+
+@pytest.fixture(autouse=True)
+def _no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("coebench.provision.magnum.clusters.time.sleep", lambda s: None)
+
+
+def _told() -> tuple[list[tuple[str, dict[str, Any]]], Any]:
+    seen: list[tuple[str, dict[str, Any]]] = []
+    return seen, lambda name, at=None, **data: seen.append((name, data))
+
+
+def test_a_stale_complete_right_after_a_change_is_not_taken_for_its_end() -> None:
+    old, new = ("CREATE_COMPLETE", "t1"), ("UPDATE_COMPLETE", "t3")
+    server = Server(old, old, old, ("UPDATE_IN_PROGRESS", "t2"), new)
+    clusters = _clusters(clusters=server)
+    _, observe = _told()
+    clusters.resize("u", 3, (), observe)
+    seen = [c.status for c in clusters.follow("u", 60, observe)]
+    assert seen == ["CREATE_COMPLETE", "CREATE_COMPLETE", "UPDATE_IN_PROGRESS", "UPDATE_COMPLETE"]
+
+
+def test_a_server_before_microversion_1_7_is_asked_by_update_and_cannot_name_nodes() -> None:
+    server = Server(("CREATE_COMPLETE", "t1"))
+    clusters = _clusters(resize=False, clusters=server)
+    _, observe = _told()
+    clusters.resize("u", 3, (), observe)
+    assert server.asked == [("update", [{"op": "replace", "path": "/node_count", "value": 3}])]
+    with pytest.raises(BadInput, match=r"1\.7"):
+        clusters.resize("u", 2, ("10.0.0.1",), observe)
+
+
+def test_a_failed_cluster_tells_its_reason_and_one_that_hangs_its_state() -> None:
+    _, observe = _told()
+    with pytest.raises(BayFailed, match="CREATE_FAILED: because"):
+        list(_clusters(clusters=Server(("CREATE_FAILED", "t"))).follow("u", 60, observe))
+    with pytest.raises(PhaseTimeout, match="it is CREATE_IN_PROGRESS"):
+        list(_clusters(clusters=Server(("CREATE_IN_PROGRESS", "t"))).follow("u", 0, observe))
+
+
+def test_the_last_second_of_a_cluster_is_waited_through_and_a_failed_deletion_tried_once_more() -> None:
+    going, leaving, gone = (
+        ("DELETE_IN_PROGRESS", "t"),
+        mc.BadRequest("Invalid input for field/attribute master_count"),
+        mc.NotFound("gone"),
+    )
+    server = Server(("CREATE_COMPLETE", "t"), going, leaving, gone)
+    seen, observe = _told()
+    _clusters(clusters=server).delete("u", 60, observe)
+    assert server.asked == [("delete",)] and not [n for n, _ in seen if n == "magnum.retry"]
+    server = Server(("CREATE_COMPLETE", "t"), ("DELETE_FAILED", "t"), going, gone)
+    _clusters(clusters=server).delete("u", 60, observe)
+    assert server.asked == [("delete",), ("delete",)] and [d["said"] for n, d in seen if n == "magnum.retry"] == ["because"]
+
+
+def test_a_servers_trouble_is_tried_again_where_that_is_safe_and_counted() -> None:
+    server = Server(
+        mc.InternalServerError("QueuePool limit of size 5"), mc.InternalServerError("again"), ("CREATE_COMPLETE", "t")
+    )
+    clusters = _clusters(clusters=server)
+    seen, observe = _told()
+    assert clusters.get("u", observe).status == "CREATE_COMPLETE"
+    assert clusters.retries == 2 and [n for n, _ in seen] == ["magnum.retry"] * 2
+
+    def create(**attributes: Any) -> None:
+        raise mc.InternalServerError("QueuePool limit of size 5")
+
+    with pytest.raises(BayFailed, match="database pool exhausted"):  # never twice: it could be two bays
+        _clusters(clusters=SimpleNamespace(create=create)).create(name="x")
+
+
+def test_a_coe_that_the_server_lacks_is_refused_before_anything_is_made() -> None:
+    class Templates:
+        def __init__(self, *known: str) -> None:
+            self.known = known
+
+        def create(self, coe: str, **more: Any) -> Any:
+            if coe not in self.known:
+                raise mc.BadRequest("Invalid input for field/attribute coe. Value: 'x'. Value should be one of: kubernetes")
+            if more.get("image_id") == "coebench-no-such-image":
+                raise mc.BadRequest("Cluster type (vm, Unset, kubernetes) not supported")
+            return SimpleNamespace(uuid=coe)
+
+    new = _clusters(cluster_templates=Templates("kubernetes"))
+    assert new.offers("kubernetes") and not new.offers("mesos") and not new.offers("swarm")
+    old = _clusters(cluster_templates=Templates("kubernetes", "swarm"))
+    assert old.make_template("t", ("swarm-mode", "swarm"), {}, {}) == "swarm"
+    with pytest.raises(BadInput, match=r"offers no mesos.*Xena"):
+        old.make_template("t", ("mesos",), {}, {})
+
+
+def test_the_life_of_bays_is_told_by_the_slowest_and_a_failed_one_is_counted() -> None:
+    def o(at: float, name: str, step: str, label: str) -> Observation:
+        return Observation(at=at, name=name, data={"step": step, "label": label, "nodes": 2, "bays": 2})
+
+    facts = [
+        *(o(0, "life.begin", "create", label) for label in ("a", "b")),
+        *(o(1 + i, "bay.accepted", "create", label) for i, label in enumerate(("a", "b"))),
+        o(10, "life.end", "create", "a"),
+        o(14, "life.end", "create", "b"),
+        *(o(20, "life.begin", "up", label) for label in ("a", "b")),
+        o(25, "life.end", "up", "a"),
+        o(26, "life.failed", "up", "b"),
+    ]
+    samples = {s.metric: s for s in BayLife().derive(facts)}
+    assert samples["create"].value == 14 and samples["create"].factors == {"nodes": 2, "bays": 2}
+    assert samples["create_accepted"].value == 2
+    assert samples["failed"].value == 1 and "up" not in samples  # not all were scaled up
+
+
+@pytest.mark.parametrize("change", [{"nodes": []}, {"nodes": [0]}, {"nodes": 3}, {"bays": 0}, {"more": True}, {"timeout": "1"}])
+def test_settings_that_make_no_sense_are_refused(change: dict[str, Any]) -> None:
+    scenario = BayLife()
+    scenario.check(scenario.settings("default"), 3)
+    with pytest.raises(BadInput, match="bay: "):
+        scenario.check({**scenario.settings("default"), **change}, 3)
