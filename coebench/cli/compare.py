@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from . import complete
+from .bay import OsCloud, name_cloud
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -97,6 +98,7 @@ def compare(
     option: BayOptions = None,
     fail_node_cmd: FailNodeCmd = None,
     heal_node_cmd: HealNodeCmd = None,
+    os_cloud: OsCloud = None,
     runs: Annotated[Path, typer.Option(help="Where run folders are made.")] = Path("runs"),
     fail_if: FailIf = None,
     json: Annotated[bool, typer.Option("--json", help="Print the result, alone, as JSON on standard output.")] = False,
@@ -118,6 +120,7 @@ def compare(
     from . import output as outputs
     from .live import following
 
+    name_cloud(os_cloud)
     effective = _plan(
         subjects,
         plan,

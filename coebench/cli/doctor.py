@@ -23,7 +23,10 @@ def doctor(
         ),
     ] = None,
     provisioner: Annotated[
-        str, typer.Option(help="lab: this machine; existing: the rights on clusters; magnum: a cloud.", autocompletion=provisioner_names)
+        str,
+        typer.Option(
+            help="lab: this machine; existing: the rights on clusters; magnum: a cloud.", autocompletion=provisioner_names
+        ),
     ] = "lab",
     option: Annotated[list[str] | None, typer.Option(help="NAME=VALUE of every bay; may be given again.")] = None,
     os_cloud: OsCloud = None,

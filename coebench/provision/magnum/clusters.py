@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -23,6 +25,23 @@ class Clusters:
     def __init__(self, cloud: Cloud) -> None:
         self.cloud = cloud
         self.retries = 0
+        self._followers = 0  # how many clusters are waited for at once, by threads
+        self._lock = threading.Lock()
+
+    @contextlib.contextmanager
+    def _following(self) -> Iterator[None]:
+        """While a cluster is waited for. The more there are, the seldomer each is asked for: together they ask ten times a
+        second at most, since asking is a load too, on what is measured."""
+        with self._lock:
+            self._followers += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._followers -= 1
+
+    def _pause(self, elapsed: float) -> None:
+        time.sleep(max(0.1 * self._followers, min(5.0, max(0.25, elapsed / 50))))
 
     # asking
 
@@ -136,6 +155,10 @@ class Clusters:
 
     def follow(self, uuid: str, timeout: float, observe: Observe) -> Iterator[Any]:
         """The cluster, again and again, until it is complete (the last one given). Raises BayFailed, PhaseTimeout."""
+        with self._following():
+            yield from self._follow(uuid, timeout, observe)
+
+    def _follow(self, uuid: str, timeout: float, observe: Observe) -> Iterator[Any]:
         stale = self._stamps.get(uuid)
         begun = time.monotonic()
         while True:
@@ -152,10 +175,14 @@ class Clusters:
             elapsed = time.monotonic() - begun
             if elapsed > timeout:
                 raise PhaseTimeout(f"cluster {cluster.name}", timeout, f"it is {cluster.status}: {_reason(cluster)}")
-            time.sleep(min(5.0, max(0.25, elapsed / 50)))
+            self._pause(elapsed)
 
     def delete(self, uuid: str, timeout: float, observe: Observe) -> None:
         """Delete and wait until it is gone. A DELETE_FAILED is tried once more. Raises BayFailed, PhaseTimeout."""
+        with self._following():
+            self._delete(uuid, timeout, observe)
+
+    def _delete(self, uuid: str, timeout: float, observe: Observe) -> None:
         begun = time.monotonic()
         asked = 0
         while True:
@@ -175,7 +202,7 @@ class Clusters:
                 raise failures.failed(f"cluster {cluster.name} is DELETE_FAILED", _reason(cluster), self.evidence(cluster))
             if time.monotonic() - begun > timeout:
                 raise PhaseTimeout(f"deleting cluster {cluster.name}", timeout, f"it is {cluster.status}: {_reason(cluster)}")
-            time.sleep(0.25)
+            self._pause(0)
 
     # Heat's side, where the project may see it
 
