@@ -72,7 +72,7 @@ def test_it_is_small_and_all_of_it_answers(magnum: plane.Plane) -> None:
 
 
 def test_doctor_says_what_it_offers(magnum: plane.Plane) -> None:
-    p = coebench("doctor", "--provisioner", "magnum", "--nodes", "100", "--bays", "9")
+    p = coebench("doctor", "--provisioner", "magnum", "--nodes", "100", "--at-once", "9")
     assert p.returncode == 0, p.stdout + p.stderr
     words = {line.split()[1]: line for line in p.stdout.splitlines()}
     assert "1.1 to 1.10" in words["Magnum"] and "9 wanted" in words["quota"]
