@@ -40,8 +40,11 @@ class Progress:
     @hookimpl
     def run_started(self, run: str, folder: str, manifest: Mapping[str, Any]) -> None:
         order = [str(i) for i in manifest.get("order") or ()]
-        self._state.begin(self._clock(), order)
+        budget = _number((manifest.get("plan") or {}).get("budget"))
+        self._state.begin(self._clock(), order, budget)
         trials = "1 trial" if len(order) == 1 else f"{len(order)} trials"
+        if budget:
+            trials += f" at most, in {seconds(budget)}"
         self._say(self._clock(), f"run {run}: {trials}, into {folder}")
         if self._live:
             self._live.start()
@@ -100,7 +103,7 @@ class _State:
     """What is known of the run; written by the hooks, read by the display's own thread."""
 
     def __init__(self) -> None:
-        self.began = self.last_end = 0.0
+        self.began = self.last_end = self.budget = 0.0
         self.order: list[str] = []
         self.done: set[str] = set()
         self.counts: dict[str, int] = {}
@@ -110,8 +113,9 @@ class _State:
         self.phase: tuple[str, float, float] | None = None  # name, began, limit
         self.bays: dict[str, tuple[str, float, float]] = {}  # bay → what it is at, since when, asked for when
 
-    def begin(self, at: float, order: list[str]) -> None:
+    def begin(self, at: float, order: list[str], budget: float = 0.0) -> None:
         self.began = self.last_end = at
+        self.budget = budget  # seconds; 0: none
         self.order = order
 
     def trial_started(self, at: float, trial: TrialInfo) -> None:
@@ -150,7 +154,8 @@ class _State:
         return ""
 
     def left(self, at: float) -> float | None:
-        """Seconds that the rest of the plan will take, as far as it can be told from what is done; None before that."""
+        """Seconds that the rest of the plan, or of its budget, will take, as far as it can be told from what is done; None before
+        that."""
         walls = {kind: list(w) for kind, w in list(self.walls.items())}
         every = [w for ws in walls.values() for w in ws]
         if not every or not self.order:
@@ -158,7 +163,8 @@ class _State:
         mean = sum(every) / len(every)
         todo = [i for i in self.order if i not in self.done]
         rest = sum(sum(ws) / len(ws) if (ws := walls.get(_kind(i))) else mean for i in todo)
-        return max(0.0, rest - (at - self.last_end)) if todo else 0.0
+        left = max(0.0, rest - (at - self.last_end)) if todo else 0.0
+        return min(left, max(0.0, self.began + self.budget - at)) if self.budget else left
 
     def lines(self, at: float) -> list[tuple[str, str]]:
         trial, phase = self.trial, self.phase

@@ -126,3 +126,12 @@ def test_estimate_knows_the_kinds_of_trials():
         state.trial_ended(at, info, progress.Outcome(status="ok", seconds=1))
     assert state.left(12.0) == 12.0
     assert state.left(15.0) == 9.0
+
+
+def test_what_is_left_is_never_more_than_the_budget():
+    state = progress._State()
+    state.begin(0.0, [f"b{n}.a.x" for n in range(1, 101)], budget=60.0)
+    info = progress.TrialInfo(id="b1.a.x", block=1, subject="a", coe="a", scenario="x", bay="", position=1, of=100)
+    state.trial_ended(10.0, info, progress.Outcome(status="ok", seconds=10.0))
+    assert state.left(10.0) == 50.0
+    assert state.left(70.0) == 0.0
