@@ -1,6 +1,9 @@
 """coeload beside its peers, paired in one run: the figures that issue "load engine" asks for.
 
-    python benchmarks/load/peers.py --coeload build/coeload [--nginx PATH] [--pairs 5] [--seconds 3]
+    python benchmarks/load/peers.py --coeload build/coeload [--tree FOLDER] [--nginx PATH] [--pairs 5] [--seconds 3]
+
+wrk, hey, h2load and nginx are taken from the PATH, or from an unpacked Debian tree (--tree; the lab's host tree is one). wrk2
+is in no registry that this project takes programs from: in its place stands the arithmetic of its pacing, called so.
 
 The server runs on one core and the generator on another. Each pair measures coeload and the peer one after the other, in
 an order that alternates; what is printed is the median of each and the median of the pairs' ratios. Other work on the
@@ -14,7 +17,6 @@ import argparse
 import contextlib
 import json
 import os
-import re
 import shutil
 import signal
 import socket
@@ -26,6 +28,9 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+from coebench import plugins
+from coebench.contract import LoadPlan, LoadResult, Target
 
 Done = dict[str, Any]
 
@@ -53,6 +58,7 @@ class Bench:
         self.pairs: int = options.pairs
         self.seconds: float = options.seconds
         self.realtime: bool = options.realtime
+        self.tree: Path | None = options.tree
         self.server_core: int = options.server_core
         self.generator_core: int = options.generator_core
 
@@ -61,9 +67,22 @@ class Bench:
         if self.realtime:
             os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(1))
 
+    def tool(self, name: str) -> str | None:
+        """A program of the machine's, or of the tree's."""
+        if found := shutil.which(name):
+            return found
+        for folder in ("usr/bin", "usr/sbin"):
+            if self.tree and os.access(self.tree / folder / name, os.X_OK):
+                return str(self.tree / folder / name)
+        return None
+
     def _start(self, core: int, *command: str) -> subprocess.Popen[str]:
+        env = dict(os.environ)
+        if self.tree and command[0].startswith(str(self.tree)):
+            env["LD_LIBRARY_PATH"] = str(self.tree / f"usr/lib/{os.uname().machine}-linux-gnu")
         return subprocess.Popen(
             command,
+            env=env,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -106,37 +125,70 @@ class Bench:
     def coeload_closed(self, url: str) -> float:
         return float(self.run(url, "--closed", "--duration", f"{self.seconds}s")["achieved_rps"])
 
-    def wrk_closed(self, url: str) -> float:
-        process = self._start(self.generator_core, "wrk", "-t1", "-c32", f"-d{round(self.seconds)}s", url)
-        out, _ = process.communicate()
-        found = re.search(r"Requests/sec:\s+([\d.]+)", out)
-        if not found:
-            raise SystemExit(f"wrk said: {out}")
-        return float(found.group(1))
+    def peer(self, name: str, url: str, rate: float = 0.0) -> LoadResult:
+        """A load by a generator of another make: a closed loop, or held to a rate."""
+        generator = plugins.load("generators", name, "generator")()
+        address, _, port = url.removeprefix("http://").strip("/").partition(":")
+        seconds = max(1.0, float(round(self.seconds)))
+        plan = LoadPlan(targets=(Target(address, int(port)),), rate=rate, connections=32, duration=seconds)
+        program = self.tool(name)
+        assert program
+        process = self._start(self.generator_core, program, *generator.command(plan)[1:])
+        out, err = process.communicate()
+        if process.returncode:
+            raise SystemExit(f"{name}: {err}")
+        result: LoadResult = generator.result(plan, out)
+        return result
 
     # ---- the tables ----
 
     def closed(self) -> None:
         print("Closed loop, 1 thread, 32 connections, requests/s")
-        if not shutil.which("wrk"):
-            print("  wrk is not installed: nothing to compare with")
+        peers = [name for name in ("wrk", "h2load", "hey") if self.tool(name)]
+        if not peers:
+            print("  neither wrk nor h2load nor hey is here: nothing to compare with")
             return
-        print(f"  {'server':8} {'coeload':>10} {'wrk':>10} {'ratio':>7}   pairs' ratios")
+        print(f"  {'server':8} {'peer':8} {'coeload':>10} {'peer':>10} {'ratio':>7}   pairs' ratios")
         for kind in ("nginx", "null") if self.nginx else ("null",):
-            ours, theirs = [], []
-            with self.server(kind) as (url, _):
-                for pair in range(self.pairs):
-                    if pair % 2:
-                        theirs.append(self.wrk_closed(url))
-                        ours.append(self.coeload_closed(url))
-                    else:
-                        ours.append(self.coeload_closed(url))
-                        theirs.append(self.wrk_closed(url))
-            ratios = [a / b for a, b in zip(ours, theirs, strict=True)]
-            print(
-                f"  {kind:8} {statistics.median(ours):10.0f} {statistics.median(theirs):10.0f}"
-                f" {statistics.median(ratios):7.3f}   {' '.join(f'{ratio:.3f}' for ratio in ratios)}"
-            )
+            for peer in peers:
+                ours, theirs = [], []
+                with self.server(kind) as (url, _):
+                    for pair in range(self.pairs):
+                        if pair % 2:
+                            theirs.append(self.peer(peer, url).achieved_rps)
+                            ours.append(self.coeload_closed(url))
+                        else:
+                            ours.append(self.coeload_closed(url))
+                            theirs.append(self.peer(peer, url).achieved_rps)
+                ratios = [a / b for a, b in zip(ours, theirs, strict=True)]
+                print(
+                    f"  {kind:8} {peer:8} {statistics.median(ours):10.0f} {statistics.median(theirs):10.0f}"
+                    f" {statistics.median(ratios):7.3f}   {' '.join(f'{ratio:.3f}' for ratio in ratios)}"
+                )
+
+    def paced(self) -> None:
+        print("\nHeld to a rate, 32 connections, null server, medians over the runs; ms from the send, as the others count")
+        print(f"  {'rate':>7} {'tool':>8} {'achieved':>10} {'off by':>8} {'p50':>8} {'p99':>8} {'max':>8}")
+        form = "  {:7} {:>8} {:10.0f} {:+8.2%} {:>8} {:>8} {:>8}"
+        with self.server("null") as (url, _):
+            for rate in (1000, 20000, 50000):
+                runs = [self.run(url, "--rate", str(rate), "--duration", f"{self.seconds}s") for _ in range(self.pairs)]
+                ours = [(r["achieved_rps"], r["raw_latency_ms"]) for r in runs]
+                others = {
+                    name: [(r.achieved_rps, r.raw_ms) for r in (self.peer(name, url, rate) for _ in range(self.pairs))]
+                    for name in ("h2load", "hey")
+                    if self.tool(name)
+                }
+                for name, told in {"coeload": ours, **others}.items():
+                    achieved = statistics.median(a for a, _ in told)
+                    figures = [
+                        f"{statistics.median(raw[k] for _, raw in told):.3f}" if all(k in raw for _, raw in told) else "-"
+                        for k in ("p50", "p99", "max")
+                    ]
+                    print(form.format(rate, name, achieved, achieved / rate - 1, *figures))
+                floor = statistics.median(raw["p50"] for _, raw in ours)
+                late = [f"{floor + share:.3f}" for share in (0.5, 0.99, 1.0)]
+                print(form.format(rate, "(whole ms)", rate, 0, *late) + "   arithmetic, not a run: see docs/load.md")
 
     def open(self) -> None:
         print("\nOpen loop against the null server, medians over the runs; ms")
@@ -199,19 +251,21 @@ class Bench:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--coeload", type=Path, required=True)
-    parser.add_argument("--nginx", default=shutil.which("nginx"))
+    parser.add_argument("--tree", type=Path, help="an unpacked Debian tree that has what is not installed")
+    parser.add_argument("--nginx")
     parser.add_argument("--pairs", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=3)
     parser.add_argument("--server-core", type=int, default=0)
     parser.add_argument("--generator-core", type=int, default=1)
     parser.add_argument("--realtime", action="store_true", help="SCHED_RR (as root), where others use the machine too")
-    parser.add_argument("--only", choices=["closed", "open", "stopped"])
+    parser.add_argument("--only", choices=["closed", "paced", "open", "stopped"])
     options = parser.parse_args()
     options.coeload = options.coeload.resolve()
     bench = Bench(options)
+    bench.nginx = bench.nginx or bench.tool("nginx")
     load = os.getloadavg()[0]
     print(f"load average before: {load:.2f} on {os.cpu_count()} CPUs\n")
-    for name in ("closed", "open", "stopped"):
+    for name in ("closed", "paced", "open", "stopped"):
         if options.only in (None, name):
             getattr(bench, name)()
             sys.stdout.flush()

@@ -254,12 +254,19 @@ def run_json(binary: Path, *arguments: str, timeout: float = 30) -> Event:
 class NullServer:
     """A running `coeload null`."""
 
-    def __init__(self, binary: Path, port: int = 0) -> None:
-        self.process = subprocess.Popen([str(binary), "null", "--port", str(port)], stdout=subprocess.PIPE, text=True)
+    def __init__(self, binary: Path, port: int = 0, tell_pauses: bool = False) -> None:
+        command = [str(binary), "null", "--port", str(port), *(["--pauses"] if tell_pauses else [])]
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         assert self.process.stdout is not None
         self.port = int(self.process.stdout.readline().rsplit(" ", 1)[1])
         self.url = f"http://127.0.0.1:{self.port}/"
         self.target = f"127.0.0.1:{self.port}"
+
+    def pauses(self) -> list[tuple[int, int]]:
+        """End it, and read when it stood still the longest: from and to, wall ns. It must have been made to tell."""
+        self.process.terminate()
+        assert self.process.stdout is not None
+        return [(since, to) for since, to in json.loads(self.process.stdout.readline())]
 
     def __enter__(self) -> NullServer:
         return self

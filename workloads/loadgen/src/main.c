@@ -15,7 +15,7 @@
 static const char usage[] =
     "usage: coeload agent [--port P] [--allow-exec]    probe and generate on request\n"
     "       coeload run URL… …                         one load from here; see run --help\n"
-    "       coeload null [--port P]                    a server that does nothing, to calibrate\n"
+    "       coeload null [--port P] [--pauses]         a server that does nothing, to calibrate\n"
     "       coeload --version\n";
 
 static int refuse(const char *message)
@@ -65,11 +65,14 @@ static int null_main(int argc, char **argv)
     struct complaint c = {0};
     int64_t port = 0;
 
+    bool tell = argc && !strcmp(argv[argc - 1], "--pauses");
+
+    argc -= tell;
     if (argc && (argc != 2 || strcmp(argv[0], "--port")))
-        return refuse("null: want --port P and nothing else");
+        return refuse("null: want --port P, --pauses and nothing else");
     if (argc && !text_int("--port", argv[1], 0, 65535, &port, &c))
         return refuse(c.text);
-    return null_run((uint16_t)port);
+    return null_run((uint16_t)port, tell);
 }
 
 static bool wants_help(int argc, char **argv)

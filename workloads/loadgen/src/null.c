@@ -31,6 +31,45 @@ struct visitor {
 
 static struct buf answer;
 
+#define PAUSES 16
+
+/* The longest times between two rounds of the loop: while requests come, what kept the
+ * server from running. */
+static struct {
+    int64_t from;
+    int64_t to;
+} pauses[PAUSES];
+
+static volatile sig_atomic_t over;
+
+static void end(int number)
+{
+    (void)number;
+    over = 1;
+}
+
+static void note_pause(int64_t from, int64_t to)
+{
+    int shortest = 0;
+
+    for (int i = 1; i < PAUSES; i++)
+        if (pauses[i].to - pauses[i].from < pauses[shortest].to - pauses[shortest].from)
+            shortest = i;
+    if (to - from > pauses[shortest].to - pauses[shortest].from) {
+        pauses[shortest].from = from;
+        pauses[shortest].to = to;
+    }
+}
+
+static void tell_pauses(void)
+{
+    printf("[");
+    for (int i = 0; i < PAUSES; i++)
+        printf("%s[%lld,%lld]", i ? "," : "", (long long)clock_wall_of(pauses[i].from),
+               (long long)clock_wall_of(pauses[i].to));
+    printf("]\n");
+}
+
 /* Where the head ends and what it says of the rest; false when it is not whole. */
 static bool read_head(const char *data, size_t len, size_t *head, size_t *body, bool *close)
 {
@@ -151,8 +190,9 @@ static void welcome(int epoll, int listener)
     }
 }
 
-int null_run(uint16_t port)
+int null_run(uint16_t port, bool tell)
 {
+    int64_t last = 0;
     struct complaint c = {0};
     struct epoll_event events[BATCH];
     struct epoll_event listening = {.events = EPOLLIN, .data.ptr = NULL};
@@ -164,6 +204,8 @@ int null_run(uint16_t port)
         return 1;
     }
     signal(SIGPIPE, SIG_IGN);
+    if (tell)
+        sigaction(SIGTERM, &(struct sigaction){.sa_handler = end}, NULL);
     buf_printf(&answer,
                "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 3\r\n"
                "X-Coebench-Instance: null-%d\r\nX-Coebench-Version: %s\r\n"
@@ -171,9 +213,16 @@ int null_run(uint16_t port)
                (int)getpid(), COELOAD_VERSION, (long long)clock_wall_of(clock_mono()));
     printf("coeload null %s listening on port %u\n", COELOAD_VERSION, port);
     fflush(stdout);
-    for (;;) {
+    while (!over) {
         int n = epoll_wait(epoll, events, BATCH, -1);
 
+        if (tell) {
+            int64_t at = clock_mono();
+
+            if (last)
+                note_pause(last, at);
+            last = at;
+        }
         for (int i = 0; i < n; i++) {
             struct visitor *v = events[i].data.ptr;
 
@@ -183,4 +232,6 @@ int null_run(uint16_t port)
                 leave(v);
         }
     }
+    tell_pauses();
+    return 0;
 }

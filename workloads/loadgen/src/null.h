@@ -3,8 +3,10 @@
 #ifndef COELOAD_NULL_H
 #define COELOAD_NULL_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
-int null_run(uint16_t port);
+/* With `tell`, SIGTERM ends it, and it prints its longest pauses as [[from,to],…], wall ns. */
+int null_run(uint16_t port, bool tell);
 
 #endif
