@@ -29,7 +29,7 @@ class Figure(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
     scenario: str
     metric: str
-    coe: str
+    coe: str = ""  # any
     value: str
     what: str
     source: str
@@ -67,7 +67,7 @@ def place(scenario: str, rows: Sequence[Row], engines: Sequence[str], first: int
             continue
         source = data().sources[f.source]
         number = first + len(notes)
-        notes.append((number, f"{f.coe}, {f.value}: {f.what}", source))
+        notes.append((number, f"{f.coe + ', ' if f.coe else ''}{f.value}: {f.what}", source))
         at.setdefault(i, []).append((f, number))
     return Placed(at, notes)
 
@@ -75,7 +75,7 @@ def place(scenario: str, rows: Sequence[Row], engines: Sequence[str], first: int
 def said(f: Figure) -> str:
     """A figure as a cell holds it: with the numbers of its setting, which are seldom the row's."""
     numbers = words.setting({k: v for k, v in f.where.items() if isinstance(v, (int, float))})
-    return f"{f.coe} {f.value}" + (f" ({numbers})" if numbers else "")
+    return f"{f.coe} {f.value}".lstrip() + (f" ({numbers})" if numbers else "")
 
 
 def _row(f: Figure, rows: Sequence[Row]) -> int | None:
