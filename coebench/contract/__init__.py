@@ -26,7 +26,7 @@ from .generator import Generator
 from .journal import Journal, Resource
 from .metric import Better, Metric, Sample
 from .observation import Observation, Observe
-from .prober import Answer, Burst, LoadPlan, LoadResult, Prober, Ran, Target
+from .prober import Account, Answer, Burst, LoadPlan, LoadResult, Prober, Ran, Target
 from .provisioner import Provisioner
 from .rights import KnowsRights, Leaves, Right
 from .room import Room, RoomGiven, RoomWanted, TimeWanted
@@ -52,6 +52,7 @@ __all__ = [
     "INSTANCES",
     "VERSION",
     "Access",
+    "Account",
     "Answer",
     "AskingPort",
     "BadInput",

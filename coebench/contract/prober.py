@@ -54,6 +54,7 @@ class Burst(msgspec.Struct, frozen=True, kw_only=True):
     latency: str = ""
     raw: str = ""
     latency_ms: Mapping[str, float] = {}
+    generators: int = 1  # that are in it
 
 
 class LoadPlan(msgspec.Struct, frozen=True, kw_only=True):
@@ -68,7 +69,36 @@ class LoadPlan(msgspec.Struct, frozen=True, kw_only=True):
     warmup: float = 2.0
     path: str = "/"
     timeout: float = 5.0
-    generators: int = 1  # that send together; rate and connections are of all of them
+    generators: int = 1  # that send together, see Prober.recruit; rate and connections are of all of them
+
+
+class Account(msgspec.Struct, frozen=True, kw_only=True):
+    """What one of several generators did. Times in seconds; counts are of the measured phase.
+
+    `state`: "done", or what became of it instead: "absent" (never came), "refused", "lost" (`why` says how).
+    """
+
+    name: str
+    state: str
+    why: str = ""
+    offset: float = 0.0  # its clock minus the harness's
+    uncertainty: float = 0.0  # of that: half the shortest round trip
+    late: float = 0.0  # how long after the common start it began
+    seconds: int = 0  # seconds of load that it told of
+    missing: tuple[int, ...] = ()  # numbers of those that never came
+    repeats: int = 0  # told more than once, counted once
+    reconnects: int = 0
+    clock_steps: tuple[float, ...] = ()  # of its wall clock; its times are by a steady one
+    planned: int = 0
+    sent: int = 0
+    ok: int = 0
+    errors: Mapping[str, int] = {}
+    unsent: int = 0
+    inflight: int = 0
+    cpu: float = 0.0
+    throttled_ms: float | None = None
+    saturated: str = ""
+    notes: tuple[str, ...] = ()
 
 
 class LoadResult(msgspec.Struct, frozen=True, kw_only=True):
@@ -97,6 +127,8 @@ class LoadResult(msgspec.Struct, frozen=True, kw_only=True):
     histogram: str = ""  # HdrHistogram V2, base64; unit in `histogram_unit_ns`
     raw_histogram: str = ""
     histogram_unit_ns: int = 1
+    accounts: tuple[Account, ...] = ()  # of each generator
+    flags: tuple[str, ...] = ()  # what was not as planned with the generators, a sentence each: the figures lack it
 
 
 class Ran(msgspec.Struct, frozen=True, kw_only=True):

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/random.h>
 #include <sys/signalfd.h>
 #include <unistd.h>
 
@@ -26,6 +27,9 @@
 #define UNREAD_MAX (64 << 20)    /* a coordinator that stopped reading is gone */
 #define HTTP_WAIT (5 * NS_PER_S)
 #define CLOSE_WAIT NS_PER_S
+#define JOIN_WAIT (5 * NS_PER_S)
+#define JOIN_PAUSE (100 * NS_PER_MS) /* doubled with every try, up to: */
+#define JOIN_PAUSE_MAX (2 * NS_PER_S)
 #define FAREWELL (3 * NS_PER_S) /* to end the jobs and flush, when told to end */
 
 struct outlet {
@@ -39,6 +43,7 @@ struct outlet {
     bool closing; /* no more requests; close once `out` is written */
     bool broken;  /* shut down: waiting for the loop to notice */
     bool blocked; /* waiting for room in the socket */
+    bool joined;  /* we called: a relay, which hands requests on */
 };
 
 static struct agent {
@@ -53,9 +58,19 @@ static struct agent {
     struct job *jobs;
     bool allow_exec;
     bool ending;
+    struct {
+        char *name;
+        char *host;
+        uint16_t port;
+        uint64_t nonce; /* tells this process from another of the same name */
+        size_t tries;
+        int64_t pause;
+        struct timer retry;
+    } join;
 } agent;
 
 static void end_if_done(void);
+static void join_later(void);
 
 /* ---- what goes out ---- */
 
@@ -71,6 +86,8 @@ static void outlet_close(struct outlet *o)
     }
     timer_cancel(agent.loop, &o->deadline);
     loop_close(agent.loop, &o->source);
+    if (o->joined)
+        join_later();
     for (struct job *job = agent.jobs, *next; job; job = next) {
         next = job->next;
         if (job->outlet != o)
@@ -123,6 +140,8 @@ static void outlet_flush(struct outlet *o)
     }
     if (o->out.len)
         return;
+    if (o->joined)
+        timer_cancel(agent.loop, &o->deadline); /* it is connected */
     if (o->closing) { /* the other side closes in turn, or is given up on */
         shutdown(o->source.fd, SHUT_WR);
         timer_set(agent.loop, &o->deadline, clock_mono() + CLOSE_WAIT);
@@ -160,6 +179,11 @@ void job_over(struct job *job)
     free(job->id);
     loop_free_later(agent.loop, job);
     end_if_done();
+}
+
+bool job_last_call(void)
+{
+    return agent.ending;
 }
 
 static struct job *job_find(const char *id)
@@ -265,12 +289,17 @@ static bool verb_watch(struct outlet *o, struct request *r, struct complaint *c)
 static bool verb_load(struct outlet *o, struct request *r, struct complaint *c)
 {
     bool keep = false;
+    bool acked = false;
     const char *id = new_job_id(r, &keep, c);
-    struct job *job = id ? load_begin(agent.loop, agent.resolver, r, c) : NULL;
+    const char *text = request_get(r, "acked");
+    struct job *job;
 
+    if (!id || (text && !text_bool("acked", text, &acked, c)))
+        return false;
+    job = load_begin(agent.loop, agent.resolver, r, acked, c);
     if (!job)
         return false;
-    job_enter(job, o, id, keep);
+    job_enter(job, o, id, keep || acked);
     load_job_go(job);
     return true;
 }
@@ -342,7 +371,7 @@ static bool verb_attach(struct outlet *o, struct request *r, struct complaint *c
     const char *id = request_need(r, "id", c);
     const char *since = request_get(r, "since");
     struct job *job = id ? job_find(id) : NULL;
-    int64_t from = 0;
+    int64_t from = -1;
     struct json j = {0};
 
     if (!id || (since && !text_int("since", since, 0, UINT32_MAX, &from, c)) ||
@@ -361,6 +390,38 @@ static bool verb_attach(struct outlet *o, struct request *r, struct complaint *c
     return true;
 }
 
+static bool verb_ack(struct outlet *o, struct request *r, struct complaint *c)
+{
+    const char *id = request_need(r, "id", c);
+    const char *next = id ? request_need(r, "next", c) : NULL;
+    const char *end = request_get(r, "end");
+    struct job *job = id ? job_find(id) : NULL;
+    int64_t number;
+    bool all = false;
+
+    (void)o;
+    if (!next || !text_int("next", next, 0, UINT32_MAX, &number, c) ||
+        (end && !text_bool("end", end, &all, c)) || !request_all_known(r, c))
+        return false;
+    if (job && job->class == &load_class)
+        load_job_acknowledged(job, number, all);
+    return true; /* one that is gone has been acknowledged already: no error, and no answer */
+}
+
+/* What a relay says to a name that it knows already, of another process. */
+static bool verb_refused(struct outlet *o, struct request *r, struct complaint *c)
+{
+    const char *why = request_get(r, "why");
+
+    if (!o->joined)
+        return complain(c, "refused is what a relay says");
+    fprintf(stderr, "coeload: the relay refuses %s: %s\n", agent.join.name, why ? why : "?");
+    agent.join.pause = JOIN_PAUSE_MAX;
+    o->closing = true;
+    outlet_flush(o);
+    return request_all_known(r, c);
+}
+
 static const struct {
     const char *name;
     bool (*handle)(struct outlet *o, struct request *r, struct complaint *c);
@@ -368,6 +429,7 @@ static const struct {
     {"hello", verb_hello},     {"ping", verb_ping}, {"watch", verb_watch},
     {"unwatch", verb_unwatch}, {"exec", verb_exec}, {"stop", verb_stop},
     {"attach", verb_attach},   {"load", verb_load}, {"retarget", verb_retarget},
+    {"ack", verb_ack},         {"refused", verb_refused},
 };
 
 static void take_request(struct outlet *o, char *line)
@@ -481,28 +543,36 @@ static void outlet_ready(struct source *source, uint32_t events)
         o->http = true;
         timer_set(agent.loop, &o->deadline, clock_mono() + HTTP_WAIT);
     }
+    if (o->joined)
+        agent.join.pause = JOIN_PAUSE;
     if (o->http)
         take_http(o);
     else
         take_lines(o);
 }
 
-static void accept_ready(struct source *source, uint32_t events)
+static void tune(int fd)
 {
     static const int on = 1;
+
+    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+    /* A coordinator whose machine vanished never closes: notice within minutes,
+     * or its load would go on for ever. */
+    setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof on);
+    setsockopt(fd, IPPROTO_TCP, TCP_KEEPIDLE, &(int){30}, sizeof(int));
+    setsockopt(fd, IPPROTO_TCP, TCP_KEEPINTVL, &(int){10}, sizeof(int));
+    setsockopt(fd, IPPROTO_TCP, TCP_KEEPCNT, &(int){3}, sizeof(int));
+}
+
+static void accept_ready(struct source *source, uint32_t events)
+{
     int fd;
 
     (void)events;
     while ((fd = accept4(source->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC)) >= 0) {
         struct outlet *o = must_calloc(1, sizeof *o);
 
-        setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
-        /* A coordinator whose machine vanished never closes: notice within minutes,
-         * or its load would go on for ever. */
-        setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof on);
-        setsockopt(fd, IPPROTO_TCP, TCP_KEEPIDLE, &(int){30}, sizeof(int));
-        setsockopt(fd, IPPROTO_TCP, TCP_KEEPINTVL, &(int){10}, sizeof(int));
-        setsockopt(fd, IPPROTO_TCP, TCP_KEEPCNT, &(int){3}, sizeof(int));
+        tune(fd);
         o->source.ready = outlet_ready;
         o->deadline.fire = outlet_late;
         if (loop_add(agent.loop, &o->source, fd, EPOLLIN)) {
@@ -513,6 +583,93 @@ static void accept_ready(struct source *source, uint32_t events)
         o->next = agent.outlets;
         agent.outlets = o;
     }
+}
+
+/* ---- joining a relay: where nobody can call us, we call ---- */
+
+static void join_connect(void *arg, const struct address *list, size_t count, const char *why)
+{
+    struct outlet *o;
+    struct json j = {0};
+    int fd;
+
+    (void)arg;
+    (void)why;
+    fd = count ? address_connect(&list[agent.join.tries++ % count]) : -1;
+    if (fd < 0) {
+        join_later();
+        return;
+    }
+    tune(fd);
+    o = must_calloc(1, sizeof *o);
+    o->joined = o->blocked = true;
+    o->source.ready = outlet_ready;
+    o->deadline.fire = outlet_late;
+    if (loop_add(agent.loop, &o->source, fd, EPOLLIN | EPOLLOUT)) {
+        close(fd);
+        free(o);
+        join_later();
+        return;
+    }
+    o->next = agent.outlets;
+    agent.outlets = o;
+    timer_set(agent.loop, &o->deadline, clock_mono() + JOIN_WAIT);
+    json_event(&j, "register");
+    json_str(&j, "name", agent.join.name);
+    json_int(&j, "proto", COELOAD_PROTO);
+    json_int(&j, "nonce", (int64_t)agent.join.nonce);
+    json_end(&j);
+    outlet_send(o, &j); /* waits in its buffer for the connection */
+}
+
+static void join_now(struct timer *timer)
+{
+    struct address address;
+
+    (void)timer;
+    if (address_numeric(&address, agent.join.host, agent.join.port))
+        join_connect(NULL, &address, 1, NULL);
+    else
+        resolver_ask(agent.resolver, agent.join.host, agent.join.port, join_connect, NULL);
+}
+
+static void join_later(void)
+{
+    if (agent.ending)
+        return;
+    timer_set(agent.loop, &agent.join.retry, clock_mono() + agent.join.pause);
+    agent.join.pause = agent.join.pause * 2 < JOIN_PAUSE_MAX ? agent.join.pause * 2 : JOIN_PAUSE_MAX;
+}
+
+static bool join_begin(const struct agent_options *options, struct complaint *c)
+{
+    char *copy;
+    char *host;
+    char own[128] = "host";
+
+    if (!options->join)
+        return true;
+    copy = must_strdup(options->join);
+    if (!hostport_split(copy, &host, &agent.join.port, c)) {
+        free(copy);
+        return false;
+    }
+    agent.join.host = must_strdup(host);
+    free(copy);
+    if (options->name) {
+        agent.join.name = must_strdup(options->name);
+    } else {
+        gethostname(own, sizeof own - 16);
+        snprintf(own + strlen(own), 16, "-%d", (int)getpid());
+        agent.join.name = must_strdup(own);
+    }
+    /* Positive, so that every reader of JSON gets it whole. */
+    if (getrandom(&agent.join.nonce, sizeof agent.join.nonce, 0) != sizeof agent.join.nonce)
+        agent.join.nonce = (uint64_t)clock_mono();
+    agent.join.nonce >>= 12;
+    agent.join.pause = JOIN_PAUSE;
+    agent.join.retry.fire = join_now;
+    return true;
 }
 
 /* ---- the process ---- */
@@ -540,6 +697,12 @@ static void end_all(void)
         return;
     agent.ending = true;
     loop_close(agent.loop, &agent.listener);
+    timer_cancel(agent.loop, &agent.join.retry);
+    for (struct outlet *o = agent.outlets, *next; o; o = next) {
+        next = o->next;
+        if (o->joined && o->deadline.place)
+            outlet_close(o); /* still connecting: nobody is there to hear us */
+    }
     timer_set(agent.loop, &agent.farewell, clock_mono() + FAREWELL);
     for (struct job *job = agent.jobs, *next; job; job = next) {
         next = job->next;
@@ -621,7 +784,7 @@ int agent_run(const struct agent_options *options)
     sigaddset(&wanted, SIGCHLD);
     pthread_sigmask(SIG_BLOCK, &wanted, NULL);
 
-    fd = listen_on(&port, &c);
+    fd = join_begin(options, &c) ? listen_on(&port, &c) : -1;
     if (fd < 0) {
         fprintf(stderr, "coeload: %s\n", c.text);
         return 1;
@@ -633,6 +796,8 @@ int agent_run(const struct agent_options *options)
     agent.listener.ready = accept_ready;
     agent.signals.ready = signal_ready;
     watch_clock();
+    if (agent.join.name)
+        join_now(NULL);
     if (loop_add(agent.loop, &agent.listener, fd, EPOLLIN) ||
         loop_add(agent.loop, &agent.signals, signalfd(-1, &wanted, SFD_NONBLOCK | SFD_CLOEXEC),
                  EPOLLIN)) {
@@ -649,5 +814,7 @@ int agent_run(const struct agent_options *options)
     loop_close(agent.loop, &agent.clock);
     resolver_free(agent.resolver);
     loop_free(agent.loop);
+    free(agent.join.name);
+    free(agent.join.host);
     return 0;
 }

@@ -8,6 +8,8 @@
 struct agent_options {
     uint16_t port; /* 0 lets the kernel choose */
     bool allow_exec;
+    const char *join; /* host:port of a relay to register with; NULL for none */
+    const char *name; /* to register as; NULL is the host's name and our process id */
 };
 
 /* Serves until SIGTERM or SIGINT. Returns the exit code. */

@@ -29,5 +29,7 @@ void job_send(struct job *job, struct json *line);
 /* The job has said its last word: the agent forgets it and frees its memory,
  * of which struct job must be the first member. */
 void job_over(struct job *job);
+/* The agent has been told to end: nothing can wait for anybody any more. */
+bool job_last_call(void);
 
 #endif

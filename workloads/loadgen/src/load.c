@@ -294,6 +294,12 @@ static void add_frame(struct load *load, int thread, const struct frame *frame)
         histogram_add(&second->latency, &part->latency);
         histogram_add(&second->raw, &part->raw);
         histogram_add(&second->lag, &part->lag);
+        if ((i == WARMUP) != (frame->kind == FRAME_WARMUP)) {
+            counts_add(&second->other.counts, &part->counts);
+            histogram_add(&second->other.latency, &part->latency);
+            histogram_add(&second->other.raw, &part->raw);
+            histogram_add(&second->other.lag, &part->lag);
+        }
         counts_add(&load->parts[i].counts, &part->counts);
         histogram_add(&load->parts[i].latency, &part->latency);
         histogram_add(&load->parts[i].raw, &part->raw);
@@ -306,7 +312,10 @@ static void clear_second(struct second *second)
     histogram_clear(&second->latency);
     histogram_clear(&second->raw);
     histogram_clear(&second->lag);
-    second->counts = (struct counts){0};
+    histogram_clear(&second->other.latency);
+    histogram_clear(&second->other.raw);
+    histogram_clear(&second->other.lag);
+    second->counts = second->other.counts = (struct counts){0};
     second->mishaps.len = 0;
     second->untold = 0;
     second->in_flight = second->backlog = 0;
@@ -331,8 +340,10 @@ static void tell_second(struct load *load)
     }
     load->process_cpu_seen = cpu;
     /* A closed loop has no plan to be late for: its latency is the raw one. */
-    if (!load->spec.open)
+    if (!load->spec.open) {
         histogram_add(&second->latency, &second->raw);
+        histogram_add(&second->other.latency, &second->other.raw);
+    }
     load->listener.second(load->listener.arg, load, second);
     clear_second(second);
 }

@@ -21,6 +21,7 @@ struct second {
     double cpu_busiest; /* of the busiest of them without its polling in vain: near 1, */
     double cpu_process; /* the generator is the limit; and of the whole process */
     struct throttled throttled;
+    struct part other; /* of all that, what was planned in the other phase than this second's */
     struct histogram latency;
     struct histogram raw;
     struct histogram lag;

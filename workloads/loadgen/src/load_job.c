@@ -10,10 +10,16 @@
 /* What a coordinator may miss and still get by attaching again: ten minutes. Only
  * for loads that outlive their connection; the others have nobody to tell. */
 #define KEPT_SECONDS 600
+/* For so long after its end a load waits for the coordinator to say that it has all. */
+#define UNCLAIMED (600 * NS_PER_S)
 
 struct load_job {
     struct job job;
+    struct loop *loop;
     struct load *load;
+    struct timer unclaimed;
+    bool acked;
+    int64_t had; /* the coordinator has all seconds before this one */
     struct buf kept[KEPT_SECONDS]; /* lines, the one of second n at n % KEPT_SECONDS */
     uint32_t seconds;
     struct buf last; /* the line of the end */
@@ -34,6 +40,7 @@ static void load_job_over(struct load_job *l)
     for (int i = 0; i < KEPT_SECONDS; i++)
         buf_free(&l->kept[i]);
     buf_free(&l->last);
+    timer_cancel(l->loop, &l->unclaimed);
     job_over(&l->job);
 }
 
@@ -88,8 +95,10 @@ static void over(void *arg, const struct load_total *total, const char *why)
     json_end(&j);
     load_free(l->load);
     l->load = NULL;
-    if (l->job.keep && !l->job.outlet) {
-        l->last = j.out; /* until somebody comes for it */
+    if (l->job.keep && (!l->job.outlet || l->acked) && !job_last_call()) {
+        l->last = j.out; /* until somebody comes for it, or says that it came */
+        send_copy(&l->job, &l->last);
+        timer_set(l->loop, &l->unclaimed, clock_mono() + UNCLAIMED);
         return;
     }
     job_send(&l->job, &j);
@@ -108,10 +117,15 @@ static void load_job_stop(struct job *job)
     load_job_over(l);
 }
 
+static void unclaimed(struct timer *timer)
+{
+    load_job_over(container_of(timer, struct load_job, unclaimed));
+}
+
 const struct job_class load_class = {.noun = "load", .stop = load_job_stop};
 
 struct job *load_begin(struct loop *loop, struct resolver *resolver, struct request *request,
-                       struct complaint *c)
+                       bool acked, struct complaint *c)
 {
     struct load_job *l;
     struct load_listener listener = {.started = started, .second = second_over, .over = over};
@@ -121,6 +135,9 @@ struct job *load_begin(struct loop *loop, struct resolver *resolver, struct requ
         return NULL;
     l = must_calloc(1, sizeof *l);
     l->job.class = &load_class;
+    l->loop = loop;
+    l->acked = acked;
+    l->unclaimed.fire = unclaimed;
     listener.arg = l;
     l->load = load_new(loop, resolver, &spec, &listener, c);
     if (l->load)
@@ -151,8 +168,26 @@ void load_job_replay(struct job *job, int64_t since)
     struct load_job *l = container_of(job, struct load_job, job);
     int64_t oldest = l->seconds > KEPT_SECONDS ? l->seconds - KEPT_SECONDS : 0;
 
+    if (since < 0)
+        since = l->had;
     for (int64_t seq = since > oldest ? since : oldest; seq < l->seconds; seq++)
         send_copy(job, &l->kept[seq % KEPT_SECONDS]);
-    if (!l->load)
-        load_job_stop(job);
+    if (l->load)
+        return;
+    send_copy(job, &l->last);
+    if (!l->acked)
+        load_job_over(l);
+}
+
+void load_job_acknowledged(struct job *job, int64_t next, bool end)
+{
+    struct load_job *l = container_of(job, struct load_job, job);
+
+    if (next > l->seconds)
+        next = l->seconds;
+    for (; l->had < next; l->had++)
+        if (l->had + KEPT_SECONDS >= l->seconds) /* else its place is a later one's already */
+            buf_free(&l->kept[l->had % KEPT_SECONDS]);
+    if (end && !l->load)
+        load_job_over(l);
 }

@@ -6,14 +6,18 @@
 #include "agent.h"
 #include "clock.h"
 #include "null.h"
+#include "relay.h"
 #include "run.h"
 #include "text.h"
 #include "version.h"
 
 #define EXIT_USAGE 2
+#define DEFAULT_PORT 7770
 
 static const char usage[] =
-    "usage: coeload agent [--port P] [--allow-exec]    probe and generate on request\n"
+    "usage: coeload agent [--port P] [--allow-exec] [--join HOST:PORT [--name N]]\n"
+    "                                                 probe and generate on request\n"
+    "       coeload relay [--port P]                  one port for many agents that join\n"
     "       coeload run URL… …                         one load from here; see run --help\n"
     "       coeload null [--port P] [--pauses]         a server that does nothing, to calibrate\n"
     "       coeload --version\n";
@@ -31,20 +35,39 @@ static bool env_is_true(const char *name)
     return value && !strcmp(value, "1");
 }
 
-static int agent_main(int argc, char **argv)
+/* What the option says, or else the environment. */
+static bool read_port(const char *option, uint16_t *port, struct complaint *c)
 {
-    struct agent_options options = {.port = 7770, .allow_exec = env_is_true("COEBENCH_ALLOW_EXEC")};
-    struct complaint c = {0};
-    const char *from = "COEBENCH_PORT";
-    const char *port = getenv(from);
+    const char *from = "--port";
     int64_t number;
 
-    if (!port || !*port) /* Mesos tells a task its port by this name */
-        port = getenv(from = "PORT0");
+    if (!option || !*option)
+        option = getenv(from = "COEBENCH_PORT");
+    if (!option || !*option) /* Mesos tells a task its port by this name */
+        option = getenv(from = "PORT0");
+    if (!option || !*option)
+        return true;
+    if (!text_int(from, option, 0, 65535, &number, c))
+        return false;
+    *port = (uint16_t)number;
+    return true;
+}
+
+static int agent_main(int argc, char **argv)
+{
+    struct agent_options options = {.port = DEFAULT_PORT, .allow_exec = env_is_true("COEBENCH_ALLOW_EXEC")};
+    struct complaint c = {0};
+    const char *join = getenv("COEBENCH_JOIN");
+    const char *name = getenv("COEBENCH_INSTANCE");
+    const char *port = NULL;
+
     for (int i = 0; i < argc; i++) {
         if (!strcmp(argv[i], "--port") && i + 1 < argc) {
-            from = "--port";
             port = argv[++i];
+        } else if (!strcmp(argv[i], "--join") && i + 1 < argc) {
+            join = argv[++i];
+        } else if (!strcmp(argv[i], "--name") && i + 1 < argc) {
+            name = argv[++i];
         } else if (!strcmp(argv[i], "--allow-exec")) {
             options.allow_exec = true;
         } else {
@@ -52,12 +75,25 @@ static int agent_main(int argc, char **argv)
             return refuse(c.text);
         }
     }
-    if (port && *port) {
-        if (!text_int(from, port, 0, 65535, &number, &c))
-            return refuse(c.text);
-        options.port = (uint16_t)number;
-    }
+    options.join = join && *join ? join : NULL;
+    options.name = name && *name ? name : NULL;
+    if (options.join && options.name && !relay_name_good(options.name))
+        return refuse("--name: up to 100 of letters, digits and ._:- only");
+    if (!read_port(port, &options.port, &c))
+        return refuse(c.text);
     return agent_run(&options);
+}
+
+static int relay_main(int argc, char **argv)
+{
+    struct complaint c = {0};
+    uint16_t port = DEFAULT_PORT;
+
+    if (argc && (argc != 2 || strcmp(argv[0], "--port")))
+        return refuse("relay: want --port P and nothing else");
+    if (!read_port(argc ? argv[1] : NULL, &port, &c))
+        return refuse(c.text);
+    return relay_run(port);
 }
 
 static int null_main(int argc, char **argv)
@@ -94,6 +130,8 @@ int main(int argc, char **argv)
     }
     if (!strcmp(command, "agent"))
         return agent_main(argc - 2, argv + 2);
+    if (!strcmp(command, "relay"))
+        return relay_main(argc - 2, argv + 2);
     if (!strcmp(command, "run"))
         return run_main(argc - 2, argv + 2);
     if (!strcmp(command, "null"))

@@ -64,6 +64,20 @@ void report_percentiles(struct json *j, const char *key, const struct histogram 
     json_close(j, '}');
 }
 
+static bool any(const struct counts *c)
+{
+    return c->planned || c->unsent || c->sent || c->ok || c->connects || counts_errors(c);
+}
+
+static void put_part(struct json *j, const struct part *part)
+{
+    put_counts(j, &part->counts);
+    json_int(j, "in_flight", (int64_t)part->counts.in_flight);
+    put_histogram(j, "latency", &part->latency);
+    put_histogram(j, "raw", &part->raw);
+    put_histogram(j, "lag", &part->lag);
+}
+
 /* Nulls where no cgroup tells: unknown is not none. */
 static void put_throttled(struct json *j, const struct throttled *t)
 {
@@ -113,17 +127,13 @@ void report_second(struct json *j, const struct load_spec *spec, const struct se
     put_histogram(j, "latency", &second->latency);
     put_histogram(j, "raw", &second->raw);
     put_histogram(j, "lag", &second->lag);
+    if (any(&second->other.counts)) {
+        json_open(j, "other", '{');
+        put_part(j, &second->other);
+        json_close(j, '}');
+    }
     if (spec->mishaps)
         put_mishaps(j, second);
-}
-
-static void put_part(struct json *j, const struct part *part)
-{
-    put_counts(j, &part->counts);
-    json_int(j, "in_flight", (int64_t)part->counts.in_flight);
-    put_histogram(j, "latency", &part->latency);
-    put_histogram(j, "raw", &part->raw);
-    put_histogram(j, "lag", &part->lag);
 }
 
 static void put_targets(struct json *j, const struct load_total *total)

@@ -1,0 +1,54 @@
+"""What each of several generators is asked to do, so that all of them together do what the plan says."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..contract import BadInput, LoadPlan
+from .agent import targets_word
+
+LEAST_RATE = 0.001  # that a generator takes, requests a second
+
+
+def check(plan: LoadPlan, generators: int) -> None:
+    """Raises BadInput for a plan that can't be spread over so many generators."""
+    if not plan.targets:
+        raise BadInput("a load needs at least one target")
+    if generators < 1:
+        raise BadInput(f"a load needs at least one generator, not {generators}")
+    if plan.connections < generators:
+        raise BadInput(f"{plan.connections} connections can't be spread over {generators} generators: at least one each")
+    if plan.rate and plan.rate / generators < LEAST_RATE:
+        raise BadInput(f"{plan.rate:g} requests/s are too few for {generators} generators: at least {LEAST_RATE:g} each")
+
+
+def words(plan: LoadPlan, index: int, of: int) -> dict[str, Any]:
+    """The words of the `load` request of generator `index` (from 0) of `of`; `start` is left to the coordinator.
+
+    Connections are spread evenly and so that all targets are covered as evenly as by one generator. The rate is divided;
+    Poisson arrivals get seeds of their own, because the sum of independent ones is Poisson again.
+    """
+    each, rest = divmod(plan.connections, of)
+    mine = each + (index < rest)
+    before = index * each + min(index, rest)
+    count = len(plan.targets)
+    targets = [plan.targets[(before + i) % count] for i in range(min(mine, count))]
+    asked: dict[str, Any] = {
+        "targets": targets_word((t.address, t.port) for t in targets),
+        "path": plan.path,
+        "mode": "open" if plan.rate else "closed",
+        "connections": mine,
+        "threads": min(plan.threads, mine),
+        "timeout": f"{plan.timeout:g}s",
+    }
+    if plan.rate:
+        asked |= {"rate": f"{plan.rate / of:.9f}", "arrivals": plan.arrivals}
+        if plan.arrivals == "poisson":
+            asked["seed"] = index + 1
+    return asked
+
+
+def phase_shift(plan: LoadPlan, index: int, of: int) -> float:
+    """Seconds by which a generator begins after the common start: constant arrivals of several interleave evenly, each
+    within one of its own intervals; without it all would send at the same instants."""
+    return index / plan.rate if plan.rate and plan.arrivals == "constant" and of > 1 else 0.0
