@@ -162,6 +162,16 @@ class Prober(Protocol):
     def execute(self, argv: Sequence[str], timeout: float) -> Ran:
         """Run a program that the prober's image has, there. Raises EngineError if it can't be begun or does not end in time."""
 
+    def recruit(self, generators: int, inside: bool, timeout: float) -> Sequence[str]:
+        """Deploy generators beside the prober and send loads with them from now on; returns the names of their services.
+
+        `inside`: for a bay whose nodes can't be called one by one: they register with a relay in the bay, which alone is
+        reached from outside. Raises PhaseTimeout, EngineError.
+        """
+
+    def dismiss(self) -> None:
+        """Ask for the end of what was recruited; loads are the prober's own again."""
+
     def offset(self) -> tuple[float, float]:
         """Clock offset to the harness and its uncertainty, in seconds (half the shortest round trip)."""
 

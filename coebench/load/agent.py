@@ -36,6 +36,7 @@ class Agent:
 
     def __init__(self, address: str, port: int, timeout: float = 5.0) -> None:
         """Connect and measure the clock. Raises EngineError."""
+        self.address = (address, port)
         self.where = f"{address}:{port}"
         self._ids = itertools.count(1)
         self._listeners: dict[str, Listener] = {}

@@ -89,6 +89,7 @@ class Done(Counts, kw_only=True):
     latency_ms: dict[str, float | None] = {}
     raw_latency_ms: dict[str, float | None] = {}
     send_lag_ms: dict[str, float | None] = {}
+    connections: int = 0
     cpu: float = 0.0
     cpu_busiest: float = 0.0
     throttled_ms: float | None = None

@@ -28,6 +28,7 @@ class Open(msgspec.Struct, kw_only=True):
     in_flight: int = 0
     cpu: float = 0.0
     generators: int = 0
+    end: float = 0.0  # of the latest that is in it, harness's clock
 
 
 class Merge:
@@ -117,6 +118,7 @@ class Merge:
         entry.in_flight += second.in_flight
         entry.cpu += second.cpu
         entry.generators += 1
+        entry.end = max(entry.end, second.at / 1e9 - ledger.offset)
 
     def _row(self, number: int, phase: str) -> int | None:
         """The rows of an open second; None for one that is closed, or of another phase (of a load that was stopped)."""
@@ -144,6 +146,8 @@ class Merge:
         if entry is None:
             return Burst(at=end, seconds=end - begin, phase=phase, planned=0, sent=0, ok=0, generators=0)
         rows = self._rows[entry.row : entry.row + len(PARTS)]
+        if phase == "drain":
+            end = entry.end  # as soon as the last answer is in
         burst = Burst(
             at=end,
             seconds=end - begin,
@@ -157,6 +161,7 @@ class Merge:
             cpu=entry.cpu,
             latency=hdr.encode(rows[0]),
             raw=hdr.encode(rows[1]),
+            latency_ms=_percentiles(rows[0], 0),
             generators=entry.generators,
         )
         if phase != "warmup":
@@ -209,7 +214,7 @@ class Merge:
             cpu=cpu,
             throttled_ms=sum(throttled) if throttled else None,
             saturated=_saturated(accounts),
-            per_target=per_target,
+            per_target=per_target if complete else {},  # a part would not add up
             histogram=hdr.encode(self._rows[0]),
             raw_histogram=hdr.encode(self._rows[1]),
             accounts=accounts,
@@ -230,11 +235,8 @@ class Merge:
 
     def _percentiles(self, row: int, exact: list[dict[str, float | None]] | None) -> dict[str, float]:
         """In ms. `exact` are the generators' own figures, for the greatest value to the nanosecond; None where one lacks."""
-        counts = self._rows[row]
-        if not counts.any():
-            return {}
         greatest = max((round((m.get("max") or 0) * 1e6) for m in exact), default=0) if exact else 0
-        return {name: hdr.percentile(counts, p, greatest) / 1e6 for name, p in TOLD.items()}
+        return _percentiles(self._rows[row], greatest)
 
     # checkpoints
 
@@ -250,6 +252,7 @@ class Merge:
                     "in_flight": o.in_flight,
                     "cpu": o.cpu,
                     "generators": o.generators,
+                    "end": o.end,
                     "rows": [hdr.encode(self._rows[o.row + i]) for i in range(len(PARTS))],
                 }
                 for n, o in self._open.items()
@@ -267,6 +270,7 @@ class Merge:
             mine = self._open[int(number)]
             mine.counts = msgspec.convert(entry["counts"], Counts)
             mine.in_flight, mine.cpu, mine.generators = entry["in_flight"], entry["cpu"], entry["generators"]
+            mine.end = entry["end"]
             for i, text in enumerate(entry["rows"]):
                 self._rows[row + i] = hdr.decode(text)
 
@@ -277,6 +281,13 @@ class _Job:
     def __init__(self, ledger: Ledger, second: Second, payloads: list[bytes]) -> None:
         self.ledger, self.second, self.payloads = ledger, second, payloads
         self.seen = False  # by the view
+
+
+def _percentiles(counts: hdr.Counts, greatest: int) -> dict[str, float]:
+    """In ms; `greatest` in ns, 0 if it isn't known but by its slot."""
+    if not counts.any():
+        return {}
+    return {name: hdr.percentile(counts, p, greatest) / 1e6 for name, p in TOLD.items()}
 
 
 def _saturated(accounts: tuple[Account, ...]) -> str:

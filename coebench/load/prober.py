@@ -25,8 +25,10 @@ from ..contract import (
     Target,
     Workload,
 )
-from . import calibrate, native, saturation
-from .agent import Agent, argv_word, targets_word
+from . import calibrate, native
+from .agent import Agent, argv_word
+from .coordinator import Coordinator
+from .recruits import Recruits, recruit
 
 SERVICE = "coebench-prober"
 
@@ -42,6 +44,7 @@ class BayProber:
         self._targets: dict[str, Target] = {}
         self._down: dict[str, bool] = {}
         self._limits: calibrate.Limits | None = None
+        self._recruits: Recruits | None = None
 
     def start(self, timeout: float) -> None:
         """Deploy it and connect. Raises PhaseTimeout, EngineError."""
@@ -160,41 +163,21 @@ class BayProber:
     def load(self, plan: LoadPlan, second: Callable[[Burst], None] | None = None, tool: str = "") -> LoadResult:
         if tool:
             return self._other(tool, plan)
-        if plan.generators > len(self._agents):
-            raise EngineError("the prober", f"{plan.generators} generators are asked for, {len(self._agents)} are connected")
-        agent = self._agent
-        events: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
-        words: dict[str, Any] = {
-            "targets": targets_word((t.address, t.port) for t in plan.targets),
-            "path": plan.path,
-            "mode": "open" if plan.rate else "closed",
-            "connections": plan.connections,
-            "threads": plan.threads,
-            "duration": f"{plan.duration:g}s",
-            "warmup": f"{plan.warmup:g}s",
-            "timeout": f"{plan.timeout:g}s",
-        }
-        if plan.rate:
-            words |= {"rate": f"{plan.rate:g}", "arrivals": plan.arrivals}
-        ident = agent.begin("load", events.put, **words)
-        limit = plan.warmup + plan.duration + plan.timeout + 15
-        deadline = time.monotonic() + limit
-        try:
-            while True:
-                try:
-                    event = events.get(timeout=max(0.0, deadline - time.monotonic()))
-                except queue.Empty:
-                    raise EngineError("the generator", f"it did not report its end within {limit:g} s") from None
-                if event["event"] in ("error", "lost"):
-                    raise EngineError("the generator", event.get("message", "its connection ended"))
-                if event["event"] == "second" and second:
-                    second(_burst(agent, event))
-                if event["event"] == "done":
-                    return self._judged(plan, _result(plan, event))
-        finally:
-            agent.forget(ident)
-            with contextlib.suppress(EngineError):
-                agent.tell("stop", ident)
+        if self._recruits:
+            return self._judged(plan, self._recruits.coordinator(plan).run(second))
+        if plan.generators > 1:
+            raise EngineError("the prober", f"{plan.generators} generators are asked for, and none was recruited")
+        (name, agent), *_ = self._agents.items()
+        return self._judged(plan, Coordinator(plan, [(name, agent.address)]).run(second))
+
+    def recruit(self, generators: int, inside: bool, timeout: float) -> Sequence[str]:
+        self._recruits = recruit(self._driver, self._workload, generators, inside, timeout)
+        return self._recruits.names
+
+    def dismiss(self) -> None:
+        names, self._recruits = (self._recruits.names if self._recruits else ()), None
+        for name in names:
+            self._driver.remove(name)
 
     def _judged(self, plan: LoadPlan, result: LoadResult) -> LoadResult:
         if self._limits is None or result.saturated:
@@ -234,53 +217,6 @@ class BayProber:
                     return Ran(code=code, out=said["stdout"], err=said["stderr"], seconds=time.monotonic() - begun)
         finally:
             agent.forget(ident)
-
-
-def _burst(agent: Agent, event: dict[str, Any]) -> Burst:
-    return Burst(
-        at=agent.time(event["at"]),
-        seconds=(event["at"] - event["from"]) / 1e9,
-        phase=event["phase"],
-        planned=event["planned"],
-        sent=event["sent"],
-        ok=event["ok"],
-        errors=event.get("errors") or {},
-        unsent=event["unsent"],
-        in_flight=event.get("in_flight", 0),
-        cpu=event.get("cpu", 0.0),
-        latency_ms=_numbers(event.get("latency_ms")),
-        latency=event.get("latency") or "",
-        raw=event.get("raw") or "",
-    )
-
-
-def _result(plan: LoadPlan, done: dict[str, Any]) -> LoadResult:
-    seconds = (done["measured_to"] - done["measured_from"]) / 1e9
-    return LoadResult(
-        tool="coeload",
-        seconds=seconds,
-        planned=done["planned"],
-        sent=done["sent"],
-        ok=done["ok"],
-        errors=done.get("errors") or {},
-        unsent=done["unsent"],
-        inflight=done.get("in_flight", 0),
-        offered_rps=done["offered_rps"],
-        achieved_rps=done["achieved_rps"],
-        latency_ms=_numbers(done.get("latency_ms")),
-        raw_ms=_numbers(done.get("raw_latency_ms")),
-        lag_ms=_numbers(done.get("send_lag_ms")),
-        cpu=done["cpu"],
-        throttled_ms=done.get("throttled_ms"),
-        saturated=saturation.reason(done, bool(plan.rate)),
-        per_target={name: t["ok"] for name, t in (done.get("targets") or {}).items()},
-        histogram=done.get("latency") or "",
-        raw_histogram=done.get("raw") or "",
-    )
-
-
-def _numbers(values: dict[str, Any] | None) -> dict[str, float]:
-    return {k: float(v) for k, v in (values or {}).items() if v is not None}
 
 
 def _number(text: str | None) -> float:

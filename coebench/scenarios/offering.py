@@ -39,6 +39,8 @@ def send(trial: Trial, plan: LoadPlan, phase: str, **about: Any) -> LoadResult:
         told: dict[str, Any] = {"discarded": "its measured seconds were still getting better: sent again"} if again else {}
         trial.observe("load", **about, **msgspec.to_builtins(result), steady=found, **told)
         if not again:
+            for flag in result.flags:
+                trial.observe("warning", text=f"serve: {flag}")
             if warming:
                 what = f"{plan.rate:g}/s" if plan.rate else "the closed loop"
                 text = f"serve: {what} was still warming up after {plan.warmup:g} s: its figures are not those of a steady state"

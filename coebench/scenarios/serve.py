@@ -13,6 +13,7 @@ from .crossing import cross_check, crossed
 from .curve import Search, curve_samples
 from .following import Following, until_answering
 from .offering import send
+from .recruiting import COORDINATORS, recruited
 from .serving import FIXED, METRICS, fixed_samples
 from .slo import Slo
 
@@ -21,6 +22,7 @@ SETTINGS: Mapping[str, Mapping[str, Any]] = {
         "instances": 3,
         "routing": "endpoints",
         "generators": 1,
+        "coordinator": "harness",
         "connections": 24,
         "rate": 1000,
         "seconds": 4,
@@ -37,6 +39,7 @@ SETTINGS: Mapping[str, Mapping[str, Any]] = {
         "instances": 3,
         "routing": "endpoints",
         "generators": 1,
+        "coordinator": "harness",
         "connections": 24,
         "rate": 1000,
         "seconds": 5,
@@ -53,6 +56,7 @@ SETTINGS: Mapping[str, Mapping[str, Any]] = {
         "instances": 6,
         "routing": ["endpoints", "native"],
         "generators": 1,
+        "coordinator": "harness",
         "connections": 48,
         "rate": 2000,
         "seconds": 10,
@@ -110,6 +114,8 @@ class Serve:
         for routing in _listed(settings["routing"]):
             if routing not in set(Routing):
                 raise BadInput(f"serve: routing is one of {', '.join(r.value for r in Routing)}, not {routing!r}")
+        if settings["coordinator"] not in COORDINATORS:
+            raise BadInput(f"serve: coordinator is one of {', '.join(COORDINATORS)}, not {settings['coordinator']!r}")
         if settings["slo"] != "":
             Slo.parse(settings["slo"])
         _ladder(settings["steps"])
@@ -135,7 +141,8 @@ class Serve:
                         duration=float(s["seconds"]),
                         warmup=float(s["warmup"]),
                     )
-                    self._serve(trial, plan, {k: v for k, v in cell.items() if k in varied})
+                    with recruited(trial, generators, s["coordinator"], s["timeout"]):
+                        self._serve(trial, plan, {k: v for k, v in cell.items() if k in varied})
             with trial.phase("remove", s["timeout"]):
                 trial.remove(SERVICE)
 

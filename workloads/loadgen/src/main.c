@@ -61,6 +61,8 @@ static int agent_main(int argc, char **argv)
     const char *name = getenv("COEBENCH_INSTANCE");
     const char *port = NULL;
 
+    if (!name || !*name) /* the same by Mesos' name */
+        name = getenv("MESOS_TASK_ID");
     for (int i = 0; i < argc; i++) {
         if (!strcmp(argv[i], "--port") && i + 1 < argc) {
             port = argv[++i];
