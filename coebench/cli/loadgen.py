@@ -8,6 +8,8 @@ from typing import Annotated, NoReturn
 
 import typer
 
+from .coordinator import coordinator
+
 app = typer.Typer(help="The native load generator, of use on its own.", no_args_is_help=True)
 PASSED_ON = {"ignore_unknown_options": True, "allow_interspersed_args": True, "help_option_names": []}
 Words = Annotated[list[str] | None, typer.Argument(help="Passed on to the generator; --help tells them.", show_default=False)]
@@ -94,6 +96,15 @@ def _tell(text: str) -> None:
 def agent(words: Words = None) -> None:
     """Serve the control protocol: what runs inside bays."""
     _become("agent", words)
+
+
+@app.command(context_settings=PASSED_ON)
+def relay(words: Words = None) -> None:
+    """One port for many agents that register there (agent --join HOST:PORT)."""
+    _become("relay", words)
+
+
+app.command()(coordinator)
 
 
 @app.command(context_settings=PASSED_ON)

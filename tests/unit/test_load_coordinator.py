@@ -151,6 +151,26 @@ def test_a_generator_that_is_killed_is_named_and_what_it_told_counts(binary: Pat
     assert result.per_target == {}
 
 
+def test_what_is_acknowledged_is_let_go_of_and_the_rest_is_kept(binary: Path) -> None:
+    with NullServer(binary) as null, agents(binary, "a") as running:
+        with running[0].connect() as control:
+            control.send("load", id="L", targets=null.target, rate=100, duration="2s", acked=1)
+            control.until("second", seq=0)
+            control.send("ack", id="L", next=1)
+        with running[0].connect() as control:  # the end comes while nobody listens, or just after
+            control.send("attach", id="L")
+            done, before = control.until("done")
+            assert [e["seq"] for e in before if e["event"] == "second"] == list(range(1, done["seconds"]))
+        with running[0].connect() as control:
+            control.send("attach", id="L", since=0)
+            _, before = control.until("done")
+            assert [e["seq"] for e in before if e["event"] == "second"] == list(range(1, done["seconds"]))
+            control.send("ack", id="L", next=done["seconds"], end=1)
+            control.send("ack", id="L", next=done["seconds"], end=1)  # said twice, it is no error
+            control.send("attach", id="L")
+            assert "there is no job" in control.next()["message"]
+
+
 def test_a_load_that_nobody_takes_fails_with_the_reason(binary: Path) -> None:
     plan = LoadPlan(targets=(Target("no-such-name.invalid", 80),), rate=10.0, connections=2, duration=1.0, warmup=0.0)
     with agents(binary, "a", "b") as running, pytest.raises(EngineError, match="cannot resolve"):
