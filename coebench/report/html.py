@@ -80,6 +80,7 @@ def page(result: Result, observations: Iterable[Observation] = ()) -> str:
         incomplete=""
         if result.run.complete
         else "This run is not complete: the page shows what there is, the notes say what is missing.",
+        gates=[(g.passed, clean(g.text), clean(g.reason)) for g in result.gates],
         sections=sections,
         warnings=[("", w) for w in t.warnings],
         bays=[{"name": name} for name, _ in bays],

@@ -50,6 +50,14 @@ def test_an_empty_run_and_one_that_broke_off_have_a_page(tmp_path: Path) -> None
     assert "This run is not complete" in page and "planned trials were never begun" in page and "<svg" in page
 
 
+def test_what_became_of_the_gates_stands_at_the_top(tmp_path: Path) -> None:
+    run = str(Synthetic(tmp_path).write())
+    page = tmp_path / "report.html"
+    done = CliRunner().invoke(app, ["report", run, "--format", "html", "-o", str(page), "--fail-if", "swarm.deploy.first > 1ms"])
+    assert done.exit_code == 3
+    assert "<b>FAILED</b> swarm.deploy.first &gt; 1ms" in page.read_text().partition("<nav")[0]
+
+
 def test_without_the_observations_the_trials_are_drawn(tmp_path: Path) -> None:
     result, _ = everything(tmp_path)
     page = html.page(result)

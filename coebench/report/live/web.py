@@ -24,6 +24,7 @@ from .metrics import taken
 from .state import Column, LiveState
 
 EVERY = 1.0  # seconds between two looks at what has changed
+FAREWELL = 2.0  # seconds that who looks has for taking in that it is over
 POLICY = "default-src 'none'; script-src 'self'; style-src 'unsafe-inline'; connect-src 'self'; img-src data:"
 SCRIPT = Path(html.TEMPLATES / "live.js")
 
@@ -67,6 +68,7 @@ class LiveWeb:
         self._closed.set()
         with self._changed:
             self._changed.notify_all()
+            self._changed.wait_for(lambda: not self._watching, timeout=FAREWELL)
         self._server.shutdown()
         self._server.server_close()
 
@@ -139,6 +141,7 @@ class LiveWeb:
         finally:
             with self._changed:
                 self._watching -= 1
+                self._changed.notify_all()
 
 
 def _card(column: Column, called: str, colour: int, state: LiveState, at: float) -> dict[str, Any]:
