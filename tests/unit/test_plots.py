@@ -220,3 +220,15 @@ def test_a_line_has_a_gap_where_nothing_was_answered() -> None:
     )
     line = next(p for p in ET.fromstring(svg.draw(f)).iter("{http://www.w3.org/2000/svg}path") if p.get("class") == "l")
     assert (line.get("d") or "").count("M") == 2
+
+
+def test_a_metric_by_a_number_is_a_line_with_its_intervals(run: Any) -> None:
+    result, _ = run
+    figures = {f.slug: f for f in plots.all_figures(plots.source(result))}
+    f = figures["deploy-last-by-instances"]
+    metric = {m.factors["instances"]: m for m in result.metrics if m.name == "last"}
+    lines = [i for i in f.panels[0].items if isinstance(i, figure.Line) and not i.faint]
+    swarm = next(line for line in lines if line.colour == list(result.bays).index("swarm"))
+    assert [(p.x, p.y) for p in swarm.points] == [(n, metric[n].values["swarm"].median) for n in (1, 10, 30)]
+    assert [row[0] for row in f.rows] == ["1 instance", "10 instances", "30 instances"]
+    assert "serve-rate-by-instances" not in figures

@@ -11,13 +11,14 @@ from collections.abc import Callable, Iterator
 
 import msgspec
 
-from . import bays, distribution, latency, matrix, offered, placement, timeline
+from . import bays, distribution, growth, latency, matrix, offered, placement, timeline
 from .figure import Figure
 from .source import Source, source
 
 PLOTS: tuple[Callable[[Source], Iterator[Figure]], ...] = (
     matrix.figures,
     offered.figures,
+    growth.figures,
     timeline.figures,
     latency.figures,
     placement.figures,

@@ -10,8 +10,11 @@ from ...contract import Better
 from ...results.model import MetricResult
 from ..words import clean, setting
 from .figure import Axis, Dots, Figure, Key, Panel, Point, Range, finite, slug
+from .growth import growing
 from .scale import quantity
 from .source import Source
+
+MOST = 8  # settings that one picture has room for
 
 
 def figures(source: Source) -> Iterator[Figure]:
@@ -21,7 +24,8 @@ def figures(source: Source) -> Iterator[Figure]:
         if not m.claim_of and m.better is not Better.NEITHER and any(v.n for v in m.values.values()):
             groups.setdefault((m.scenario, m.name), []).append(m)
     for (scenario, name), rows in groups.items():
-        yield _figure(source, scenario, name, rows)
+        if len(rows) <= MOST or not growing(rows):  # else a line says it better
+            yield _figure(source, scenario, name, rows)
 
 
 def _claims(source: Source, m: MetricResult) -> dict[str, float]:
