@@ -55,7 +55,12 @@ class Clusters:
                 raise
             except (mc.ClientException, ka.ClientException) as e:
                 status = getattr(e, "http_status", None) or 0
-                again = status >= 500 or isinstance(e, ka.ConnectFailure | ka.ConnectTimeout | mc.ConnectionRefused)
+                # a list is refused, too, while one of its clusters is in its last second
+                again = (
+                    status >= 500
+                    or "master_count" in str(e)
+                    or isinstance(e, ka.ConnectFailure | ka.ConnectTimeout | mc.ConnectionRefused)
+                )
                 if not (safe and again and attempt < RETRIES):
                     raise failures.told(what, e) from e
                 self.retries += 1

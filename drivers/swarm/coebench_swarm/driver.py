@@ -52,6 +52,12 @@ ACTIONS = ("create", "start", "die", "health_status", "destroy")
 TIMEOUT = 30
 
 
+class Client(docker.APIClient):  # type: ignore[misc]
+    """Takes from the environment neither a proxy nor a bundle of authorities: requests would prefer that to the bay's own."""
+
+    trust_env = property(lambda self: False, lambda self, value: None)
+
+
 class SwarmDriver:
     """One connection to a manager, and to the nodes' own Docker APIs where the access has them."""
 
@@ -86,7 +92,7 @@ class SwarmDriver:
             raise BadInput("Swarm is reached by a manager's Docker API; there is no URL in this bay's access")
         secrets, tls = _tls(access)
         try:
-            api = docker.APIClient(base_url=access.url, tls=tls or False, version="auto", timeout=TIMEOUT)
+            api = Client(base_url=access.url, tls=tls or False, version="auto", timeout=TIMEOUT)
         except DockerException as e:
             raise EngineError(f"reaching Docker at {access.url}", str(e)) from e
         ip_vs = access.options.get("ip_vs", "whether the nodes' kernels have ip_vs is not known")
@@ -334,7 +340,7 @@ class SwarmDriver:
         with self._lock:
             if url not in self._listeners:
                 version = self._api._version
-                self._listeners[url] = docker.APIClient(base_url=url, tls=self._tls or False, version=version, timeout=None)
+                self._listeners[url] = Client(base_url=url, tls=self._tls or False, version=version, timeout=None)
             return self._listeners[url]
 
     def kill(self, instance: Instance) -> None:
@@ -345,7 +351,7 @@ class SwarmDriver:
         container = task.get("Status", {}).get("ContainerStatus", {}).get("ContainerID")
         if not container:
             raise EngineError(f"killing {instance.id}", "it has no container yet")
-        near = docker.APIClient(base_url=url, tls=self._tls or False, version=self._api._version, timeout=TIMEOUT)
+        near = Client(base_url=url, tls=self._tls or False, version=self._api._version, timeout=TIMEOUT)
         try:
             self._call(f"killing {instance.id}", lambda: near.kill(container, "SIGKILL"))
         finally:
