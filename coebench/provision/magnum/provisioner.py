@@ -439,6 +439,10 @@ class MagnumProvisioner:
                         info = driver.info()
                         nodes = {n.address: n.name for n in driver.nodes() if n.ready}
                     except CoebenchError as e:
+                        if "CERTIFICATE_VERIFY_FAILED" in str(e):  # no waiting mends that
+                            raise failures.failed(
+                                f"bay {name}: its engine's certificate isn't of the bay's authority", str(e)
+                            ) from e
                         yield str(e)
                         continue
                     yield {
