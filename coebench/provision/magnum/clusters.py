@@ -6,6 +6,7 @@ import contextlib
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from keystoneauth1 import exceptions as ka
@@ -16,6 +17,7 @@ from . import failures, owner
 from .cloud import Cloud
 
 RETRIES = 5  # of a request that changes nothing, when the server or the way to it fails
+HOME = 8  # requests at a time
 SYNC = 10.0  # seconds between two looks of Magnum's own at its stacks: nothing it tells is finer
 
 
@@ -25,6 +27,13 @@ class Clusters:
     def __init__(self, cloud: Cloud) -> None:
         self.cloud = cloud
         self.retries = 0
+        # A bay's network can be one that the asking thread has entered, from where Magnum is out of reach; these threads begin
+        # here and stay here.
+        self._home = ThreadPoolExecutor(HOME, thread_name_prefix="magnum")
+        began = threading.Barrier(HOME + 1)
+        for _ in range(HOME):
+            self._home.submit(began.wait)
+        began.wait()
         self._followers = 0  # how many clusters are waited for at once, by threads
         self._lock = threading.Lock()
 
@@ -50,7 +59,7 @@ class Clusters:
         of the network is tried again, up to RETRIES times, each counted and observed. Raises BadInput, BayFailed."""
         for attempt in range(RETRIES + 1):
             try:
-                return call()
+                return self._home.submit(call).result()
             except (mc.NotFound, ka.NotFound):
                 raise
             except (mc.ClientException, ka.ClientException) as e:

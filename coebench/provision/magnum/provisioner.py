@@ -7,7 +7,7 @@ import json
 import threading
 import time
 import urllib.request
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
@@ -398,20 +398,21 @@ class MagnumProvisioner:
         self, name: str, mine: Mine, spec: BaySpec, cluster: Any, deadline: float, timeout: float, observe: Observe
     ) -> dict[str, Any]:
         """Ask the engine itself until all nodes are ready: "nodes", address → name, and its "title" and "version"."""
-        for one in self._looks(name, mine, spec, cluster):
-            if isinstance(one, str):
-                _until(deadline, f"bay {name}", timeout, one, 0.2)
-                continue
-            if not one["told"]:
-                observe("bay.api", url=cluster.api_address)
-            if one["changed"]:
-                observe("bay.nodes", ready=one["ready"])
-            if one["ready"] == spec.nodes:
-                return one
-            _until(deadline, f"bay {name}", timeout, f"{one['ready']} of {spec.nodes} nodes are ready", 0.2)
+        with contextlib.closing(self._looks(name, mine, spec, cluster)) as looks:  # it is in the bay's network until closed
+            for one in looks:
+                if isinstance(one, str):
+                    _until(deadline, f"bay {name}", timeout, one, 0.2)
+                    continue
+                if not one["told"]:
+                    observe("bay.api", url=cluster.api_address)
+                if one["changed"]:
+                    observe("bay.nodes", ready=one["ready"])
+                if one["ready"] == spec.nodes:
+                    return one
+                _until(deadline, f"bay {name}", timeout, f"{one['ready']} of {spec.nodes} nodes are ready", 0.2)
         raise AssertionError
 
-    def _looks(self, name: str, mine: Mine, spec: BaySpec, cluster: Any) -> Iterator[str | dict[str, Any]]:
+    def _looks(self, name: str, mine: Mine, spec: BaySpec, cluster: Any) -> Generator[str | dict[str, Any], None, None]:
         """One look after the other: why there is no answer yet, or what the engine says."""
         told, last = False, -1
         if mine.weightless:
