@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from . import bay, compare, doctor, driver, drivers, images, lab, loadgen, results
+from . import bay, compare, doctor, driver, drivers, explain, images, lab, loadgen, results
 from .quick import QuickGroup
 
 app = typer.Typer(
@@ -26,6 +26,7 @@ app.command("verify")(results.verify)
 app.command("diff")(results.diff)
 app.command("history")(results.history)
 app.command("export")(results.export)
+app.command("explain")(explain.explain)
 app.command("doctor")(doctor.doctor)
 app.command("clean")(doctor.clean)
 app.add_typer(drivers.app, name="drivers")

@@ -188,9 +188,9 @@ class DockerDriver:
         if not is_service_name(service):
             return
         with self._changing, contextlib.suppress(MissingService):
-            spec = self._spec(service)
+            record, spec = self._record(service)["Id"], self._spec(service)
             self._take([c for c in self._listed(service) if not containers.going(c)], spec.grace)
-            self._call(f"removing {service}", lambda: self._api.remove_container(service, v=True, force=True))
+            self._call(f"removing {service}", lambda: self._api.remove_container(record, v=True, force=True))
 
     def services(self) -> tuple[str, ...]:
         filters = {"label": [f"{k}={v}" for k, v in containers.OURS.items()]}
@@ -223,15 +223,22 @@ class DockerDriver:
         filters = {"label": [f"{containers.SERVICE}={service}", containers.INSTANCE]}
         return list(self._call("listing containers", lambda: self._api.containers(all=True, filters=filters)))
 
-    def _spec(self, service: str) -> ServiceSpec:
-        """As it was deployed. Raises MissingService, also where a container of that name is somebody else's."""
+    def _record(self, service: str) -> Any:
+        """The container that holds a service's name. Raises MissingService, also where it is somebody else's.
+
+        It is looked for by label: asked for by name, Docker also takes the beginning of an id.
+        """
         what = f"asking for {service}"
         if is_service_name(service):
-            found = self._call(what, lambda: self._api.inspect_container(service))
-            text = (found["Config"].get("Labels") or {}).get(containers.RECORD)
-            if text and found["Name"] == f"/{service}":  # Docker also takes the beginning of an id
-                return msgspec.json.decode(text, type=ServiceSpec)
+            filters = {"label": [f"{containers.SERVICE}={service}", containers.RECORD]}
+            found = self._call(what, lambda: self._api.containers(all=True, filters=filters))
+            if found:
+                return found[0]
         raise MissingService(what, "coebench has deployed no service of that name")
+
+    def _spec(self, service: str) -> ServiceSpec:
+        """As it was deployed. Raises MissingService."""
+        return msgspec.json.decode(self._record(service)["Labels"][containers.RECORD], type=ServiceSpec)
 
     def _host(self) -> str:
         """Where published ports are: as the access says, else where the API is."""

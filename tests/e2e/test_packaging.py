@@ -1,0 +1,130 @@
+"""What users install: a wheel and an sdist that hold the same, with no extra, with each, and with all of them."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+import tarfile
+import tomllib
+import zipfile
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+EXTRAS = sorted(set(PROJECT["optional-dependencies"]) - {"dev", "all"})
+DRIVERS = {"k8s", "swarm", "mesos"}
+IMPORT_ALL = """
+import importlib, pkgutil, sys, coebench
+allowed = set(sys.argv[1].split(","))
+for m in pkgutil.walk_packages(coebench.__path__, "coebench."):
+    if m.name.endswith("__main__") or ".lab.marathon" in m.name or ".pytest_plugin" in m.name:
+        continue
+    try:
+        importlib.import_module(m.name)
+    except ModuleNotFoundError as e:
+        top = (e.name or "").split(".")[0]
+        if top not in allowed:
+            print(f"{m.name} needs {e.name}")
+"""
+OPTIONAL = (
+    "cryptography,yaml,kubernetes,docker,marathon,requests,urllib3,keystoneauth1,openstack,keystoneclient,jinja2,matplotlib"
+)
+
+
+def run(*words: object, timeout: float = 280, **kw: object) -> subprocess.CompletedProcess[str]:
+    p = subprocess.run([str(w) for w in words], capture_output=True, text=True, timeout=timeout, **kw)  # type: ignore[call-overload]
+    assert p.returncode == 0, f"{words}: {p.stdout[-1500:]}{p.stderr[-1500:]}"
+    return p
+
+
+@pytest.fixture(scope="module")
+def dist(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Both, built from a copy of what git knows, so that nothing that only lies about here gets in."""
+    clone, out = tmp_path_factory.mktemp("clone"), tmp_path_factory.mktemp("dist")
+    listed = run("git", "ls-files", "-z", cwd=ROOT).stdout.split("\0")
+    for name in filter(None, listed):
+        if (ROOT / name).is_file():
+            (clone / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, clone / name)
+    run(sys.executable, "-m", "hatchling", "build", "-d", out, cwd=clone)
+    return out
+
+
+def wheel(folder: Path) -> Path:
+    (found,) = folder.glob("*.whl")
+    return found
+
+
+def test_the_sdist_makes_the_same_wheel(dist: Path, tmp_path: Path) -> None:
+    (sdist,) = dist.glob("*.tar.gz")
+    with tarfile.open(sdist) as tar:
+        tar.extractall(tmp_path, filter="data")
+    (source,) = tmp_path.iterdir()
+    run(sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", tmp_path / "again", cwd=source)
+    one, other = (sorted(zipfile.ZipFile(w).namelist()) for w in (wheel(dist), wheel(tmp_path / "again")))
+    assert one == other
+
+
+def test_the_wheel_has_what_is_not_python(dist: Path) -> None:
+    names = set(zipfile.ZipFile(wheel(dist)).namelist())
+    for part in (
+        "coebench/py.typed",
+        "coebench/lab/guest/init.sh",
+        "coebench/lab/recipes/kubelet.patch",
+        "coebench/sdk/template/pyproject.toml.in",
+        "coebench_workload_http/start.sh",
+        "coebench_workload_loadgen/src/main.c",
+    ):
+        assert part in names, f"{part} is not in the wheel"
+    assert not [n for n in names if n.startswith(("tests/", "docs/", "examples/"))]
+
+
+def install(dist: Path, folder: Path, extra: str, python: str = sys.executable) -> Path:
+    """A fresh environment; returns its bin folder."""
+    run(python, "-m", "venv", "--without-pip", folder)
+    what = f"{wheel(dist)}[{extra}]" if extra else str(wheel(dist))
+    pins = ["-c", str(ROOT / "constraints.txt")] if python == sys.executable else []
+    options = ["--quiet", "--disable-pip-version-check", "--no-compile", *pins]
+    run(sys.executable, "-m", "pip", "--python", folder / "bin/python", "install", *options, what)
+    return folder / "bin"
+
+
+@pytest.mark.timeout(300)
+def test_each_extra_installs_cleanly_alone_and_all_together(dist: Path, tmp_path: Path) -> None:
+    """The core works without any; a driver whose extra is missing is listed with the line that installs it."""
+    with ThreadPoolExecutor(max_workers=2) as pool:
+        wanted = ["", *EXTRAS, "all"]
+        bins = dict(zip(wanted, pool.map(lambda e: install(dist, tmp_path / (e or "core"), e), wanted), strict=True))
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    env = {"PATH": "/usr/bin:/bin:/usr/sbin:/sbin", "HOME": str(tmp_path), "LC_ALL": "C.UTF-8"}
+    for extra, folder in bins.items():
+        assert f"coebench {PROJECT['version']}" in run(folder / "coebench", "--version", cwd=elsewhere, env=env).stdout
+        listed = run(folder / "coebench", "drivers", "list", cwd=elsewhere, env=env).stdout
+        lines = {line.split()[0]: line for line in listed.splitlines()}
+        works = DRIVERS if extra == "all" else {extra} & DRIVERS
+        for driver in DRIVERS:
+            assert ("broken" in lines[driver]) == (driver not in works), (extra, lines[driver])
+            assert driver in works or f"pip install 'coebench[{driver}]'" in lines[driver]
+    core = bins[""]
+    assert not run(core / "python", "-c", IMPORT_ALL, OPTIONAL, cwd=elsewhere, env=env).stdout
+    told = run(core / "coebench", "report", ROOT / "docs/example-run", "--format", "markdown", cwd=elsewhere, env=env).stdout
+    assert "Docker Swarm" in told
+    run(core / "python", "-c", "from coebench import compare, read; from coebench.contract import Driver", cwd=elsewhere, env=env)
+    assert not run(bins["all"] / "python", "-c", IMPORT_ALL, "", cwd=elsewhere, env=env).stdout
+
+
+@pytest.mark.parametrize("version", ["3.12", "3.13", "3.14"])
+@pytest.mark.timeout(300)
+def test_newer_pythons(dist: Path, tmp_path: Path, version: str) -> None:
+    """Those that the machine has; Debian 12 has none."""
+    python = shutil.which(f"python{version}")
+    if not python or subprocess.run([python, "-c", "import venv"], capture_output=True).returncode:
+        pytest.skip(f"no Python {version} here")
+    folder = install(dist, tmp_path / "venv", "all", python)
+    assert "broken" not in run(folder / "coebench", "drivers", "list", cwd=tmp_path).stdout
+    run(folder / "coebench", "report", ROOT / "docs/example-run", "--format", "markdown", cwd=tmp_path)
