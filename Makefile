@@ -6,11 +6,12 @@ VENV := .venv
 SETUP := $(VENV)/.ready
 ARGS ?=
 
-.PHONY: compare test lint unit lab setup bench clean help
+.PHONY: docs compare test lint unit lab setup bench clean help
 
 help:
 	@echo "make compare   set up, then compare Kubernetes, Swarm and Mesos in the lab (ARGS='--profile smoke' and the like)"
 	@echo "make test      set up, then ruff, mypy and all tests, those with real engines too"
+	@echo "make docs      the pages as a site, in site/; a broken link is an error"
 	@echo "make bench     the project's own figures: bay times, harness CPU, sight (benchmarks/)"
 	@echo "make clean     end and remove whatever the lab left, and the virtual environment"
 
@@ -31,8 +32,11 @@ lint: setup
 lab: setup
 	$(VENV)/bin/coebench lab install
 
-test: lint lab
+test: lint docs lab
 	COEBENCH_TEST_LAB=1 $(VENV)/bin/pytest $(ARGS)
+
+docs: setup
+	$(VENV)/bin/mkdocs build --strict --quiet
 
 unit: setup
 	$(VENV)/bin/pytest tests/unit $(ARGS)

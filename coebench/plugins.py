@@ -41,7 +41,7 @@ def load(group: str, name: str, what: str) -> Any:
     try:
         plugin = DriverManager(f"coebench.{group}", name, on_load_failure_callback=_reraise).driver
     except (Exception, SystemExit) as e:
-        raise BadInput(f"{what} '{name}' can't be loaded: {_reason(e)}") from e
+        raise BadInput(f"{what} '{name}' can't be loaded: {_reason(e, _told(group)[name][0])}") from e
     return _checked(plugin, group, what, name)
 
 
@@ -66,7 +66,7 @@ def survey(group: str) -> tuple[Found, ...]:
                         title = getattr(_checked(e.load(), group, group[:-1], name), "title", "")
                         memory.put(e.name, e.value, title)
                     except (Exception, SystemExit) as error:
-                        broken = _reason(error)
+                        broken = _reason(error, e)
                 else:
                     title = known
             found.append(Found(name=name, where=e.value, package=_package(e), broken=broken, title=title))
@@ -111,12 +111,12 @@ def _reraise(manager: Any, entry_point: EntryPoint, error: BaseException) -> Non
     raise error
 
 
-def _reason(e: BaseException) -> str:
-    """Why an import failed, in one line."""
+def _reason(e: BaseException, point: EntryPoint | None = None) -> str:
+    """Why an import failed, in one line; where the package has an extra of the plug-in's name, with what installs it."""
     if isinstance(e, BadInput):
         return str(e)
     if isinstance(e, ModuleNotFoundError) and e.name:
-        extra = {"kubernetes": "k8s", "docker": "swarm", "marathon": "mesos", "cryptography": "lab"}.get(e.name.split(".")[0])
-        hint = f" (pip install 'coebench[{extra}]')" if extra else ""
-        return f"Python package {e.name} is not installed{hint}"
+        extras = point.dist.metadata.get_all("Provides-Extra") or [] if point and point.dist else []
+        hint = f" (pip install '{point.dist.name}[{point.name}]')" if point and point.dist and point.name in extras else ""
+        return f"Python package {e.name.split('.')[0]} is not installed{hint}"
     return " ".join(f"{type(e).__name__}: {e}".split())

@@ -8,14 +8,18 @@ import sys
 import tarfile
 import tomllib
 import zipfile
-from concurrent.futures import ThreadPoolExecutor
+from importlib import metadata
 from pathlib import Path
 
 import pytest
+from packaging.markers import default_environment
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 EXTRAS = sorted(set(PROJECT["optional-dependencies"]) - {"dev", "all"})
+ALL = Requirement(PROJECT["optional-dependencies"]["all"][0]).extras
 DRIVERS = {"k8s", "swarm", "mesos"}
 IMPORT_ALL = """
 import importlib, pkgutil, sys, coebench
@@ -93,29 +97,77 @@ def install(dist: Path, folder: Path, extra: str, python: str = sys.executable) 
     return folder / "bin"
 
 
+def closure(extra: str) -> dict[str, metadata.Distribution]:
+    """What pip would install for coebench with an extra, as it is installed here (the pins are the same), without coebench."""
+    found: dict[str, metadata.Distribution] = {}
+    environment = {k: str(v) for k, v in default_environment().items()}
+
+    def add(words: list[str], extras: set[str]) -> None:
+        for requirement in map(Requirement, words):
+            marks = [environment | {"extra": e} for e in extras | {""}]
+            if requirement.marker and not any(requirement.marker.evaluate(m) for m in marks):
+                continue
+            name = canonicalize_name(requirement.name)
+            if name == "coebench":
+                add(PROJECT["optional-dependencies"][next(iter(requirement.extras))], set())
+            elif name not in found:
+                found[name] = metadata.distribution(name)
+                add(found[name].requires or [], set(requirement.extras))
+
+    add(PROJECT["dependencies"], set())
+    if extra:
+        add([f"coebench[{part}]" for part in ALL] if extra == "all" else [f"coebench[{extra}]"], set())
+    return found
+
+
+def environment_of(dist: Path, folder: Path, extra: str) -> Path:
+    """A fresh environment with the wheel and the packages that an extra brings, and no other; returns its bin folder.
+
+    The packages are linked to, not fetched: nine downloads of the same would take minutes and show nothing more.
+    """
+    run(sys.executable, "-m", "venv", "--without-pip", folder)
+    (site,) = folder.glob("lib/python*/site-packages")
+    for package in closure(extra).values():
+        for file in package.files or ():
+            source, target = Path(str(package.locate_file(file))), site / file
+            if ".." not in file.parts and file.suffix != ".pyc" and source.is_file():
+                target.parent.mkdir(parents=True, exist_ok=True)
+                target.symlink_to(source)
+    run(sys.executable, "-m", "pip", "--python", folder / "bin/python", "install", "-q", "--no-deps", "--no-compile", wheel(dist))
+    checked = subprocess.run(
+        [sys.executable, "-m", "pip", "--python", str(folder / "bin/python"), "check"], capture_output=True, text=True
+    )
+    assert checked.returncode == 0, f"{extra}: {checked.stdout}"
+    return folder / "bin"
+
+
 @pytest.mark.timeout(300)
-def test_each_extra_installs_cleanly_alone_and_all_together(dist: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("extra", ["", *EXTRAS, "all"])
+def test_each_extra_alone_and_all_together(dist: Path, tmp_path: Path, extra: str) -> None:
     """The core works without any; a driver whose extra is missing is listed with the line that installs it."""
-    with ThreadPoolExecutor(max_workers=2) as pool:
-        wanted = ["", *EXTRAS, "all"]
-        bins = dict(zip(wanted, pool.map(lambda e: install(dist, tmp_path / (e or "core"), e), wanted), strict=True))
-    elsewhere = tmp_path / "elsewhere"
-    elsewhere.mkdir()
-    env = {"PATH": "/usr/bin:/bin:/usr/sbin:/sbin", "HOME": str(tmp_path), "LC_ALL": "C.UTF-8"}
-    for extra, folder in bins.items():
-        assert f"coebench {PROJECT['version']}" in run(folder / "coebench", "--version", cwd=elsewhere, env=env).stdout
-        listed = run(folder / "coebench", "drivers", "list", cwd=elsewhere, env=env).stdout
-        lines = {line.split()[0]: line for line in listed.splitlines()}
-        works = DRIVERS if extra == "all" else {extra} & DRIVERS
-        for driver in DRIVERS:
-            assert ("broken" in lines[driver]) == (driver not in works), (extra, lines[driver])
-            assert driver in works or f"pip install 'coebench[{driver}]'" in lines[driver]
-    core = bins[""]
-    assert not run(core / "python", "-c", IMPORT_ALL, OPTIONAL, cwd=elsewhere, env=env).stdout
-    told = run(core / "coebench", "report", ROOT / "docs/example-run", "--format", "markdown", cwd=elsewhere, env=env).stdout
-    assert "Docker Swarm" in told
-    run(core / "python", "-c", "from coebench import compare, read; from coebench.contract import Driver", cwd=elsewhere, env=env)
-    assert not run(bins["all"] / "python", "-c", IMPORT_ALL, "", cwd=elsewhere, env=env).stdout
+    folder = environment_of(dist, tmp_path / "venv", extra)
+    env = {"PATH": "/usr/bin:/bin:/usr/sbin:/sbin", "HOME": str(tmp_path), "LC_ALL": "C.UTF-8", "PYTHONDONTWRITEBYTECODE": "1"}
+    assert f"coebench {PROJECT['version']}" in run(folder / "coebench", "--version", cwd=tmp_path, env=env).stdout
+    listed = run(folder / "coebench", "drivers", "list", cwd=tmp_path, env=env).stdout
+    lines = {line.split()[0]: line for line in listed.splitlines()}
+    works = DRIVERS if extra == "all" else {extra} & DRIVERS
+    for driver in DRIVERS:
+        assert ("broken" in lines[driver]) == (driver not in works), (extra, lines[driver])
+        assert driver in works or f"pip install 'coebench[{driver}]'" in lines[driver]
+    if extra in ("", "all"):
+        missing = run(folder / "python", "-c", IMPORT_ALL, "" if extra else OPTIONAL, cwd=tmp_path, env=env).stdout
+        assert not missing
+        words = ("report", ROOT / "docs/example-run", "--format", "markdown")
+        assert "Docker Swarm" in run(folder / "coebench", *words, cwd=tmp_path, env=env).stdout
+        api = "from coebench import compare, read; from coebench.contract import Driver; print(compare, read, Driver)"
+        run(folder / "python", "-c", api, cwd=tmp_path, env=env)
+
+
+@pytest.mark.timeout(300)
+def test_the_core_installs_from_the_index(dist: Path, tmp_path: Path) -> None:
+    """The one that fetches: the wheel's own metadata is what the resolver reads."""
+    folder = install(dist, tmp_path / "venv", "")
+    assert "compare" in run(folder / "coebench", "--help", cwd=tmp_path).stdout
 
 
 @pytest.mark.parametrize("version", ["3.12", "3.13", "3.14"])
