@@ -4,10 +4,20 @@ from __future__ import annotations
 
 import tempfile
 from pathlib import Path
+from typing import Any
 
+import docker
 from docker.tls import TLSConfig
 
 from coebench.contract import Access
+
+
+class Client(docker.APIClient):
+    """Trusts the access's own certificates, also where REQUESTS_CA_BUNDLE is set: requests would let that win."""
+
+    def merge_environment_settings(self, url: Any, proxies: Any, stream: Any, verify: Any, cert: Any) -> Any:
+        own = self.verify if verify is None else verify
+        return super().merge_environment_settings(url, proxies, stream, own, cert)
 
 
 def tls_files(access: Access) -> tuple[Path | None, TLSConfig | None]:

@@ -7,7 +7,6 @@ import shlex
 from collections.abc import Mapping
 from typing import Any
 
-import docker
 import msgspec
 
 from coebench.contract import Claim, Instance, InstanceState, ServiceSpec
@@ -29,7 +28,7 @@ def record(spec: ServiceSpec) -> dict[str, Any]:
     return {"Image": spec.image, "Cmd": ["true"], "Labels": labels}
 
 
-def instance(api: docker.APIClient, spec: ServiceSpec, name: str) -> dict[str, Any]:
+def instance(spec: ServiceSpec, name: str) -> dict[str, Any]:
     """A container that Docker restarts whenever it ends. Memory is limited; CPU has weight, and a limit if the spec says."""
     env = {"COEBENCH_PORT": str(spec.port), "COEBENCH_INSTANCE": name, "COEBENCH_VERSION": spec.version, **spec.env}
     port = f"{spec.port}/tcp"

@@ -41,7 +41,7 @@ from coebench.contract import (
 )
 
 from . import containers
-from .certificates import tls_files
+from .certificates import Client, tls_files
 
 T = TypeVar("T")
 TIMEOUT = 30
@@ -82,7 +82,7 @@ class DockerDriver:
             raise BadInput("Docker is reached by its API's URL; there is none in this bay's access")
         folder, tls = tls_files(access)
         try:
-            api = docker.APIClient(base_url=access.url, tls=tls or False, version="auto", timeout=TIMEOUT, num_pools=32)
+            api = Client(base_url=access.url, tls=tls or False, version="auto", timeout=TIMEOUT, num_pools=32)
         except (DockerException, requests.RequestException, OSError, ValueError) as e:
             if folder:
                 shutil.rmtree(folder, ignore_errors=True)
@@ -143,7 +143,7 @@ class DockerDriver:
         name = [f"{spec.name}-{secrets.token_hex(4)}" for _ in range(count)]
 
         def create(name: str) -> None:
-            config = containers.instance(self._api, spec, name)
+            config = containers.instance(spec, name)
             self._call(f"creating {name}", lambda: self._api.create_container_from_config(config, name=name))
 
         for made in [self._hands.submit(create, n) for n in name]:
@@ -249,7 +249,7 @@ class DockerDriver:
         streams: list[Any] = []
         lock = threading.Lock()
         # without a time limit, and on a connection of its own, so that closing it ends no other's
-        listener = docker.APIClient(base_url=self._access.url, tls=self._tls or False, version=self._api._version, timeout=None)
+        listener = Client(base_url=self._access.url, tls=self._tls or False, version=self._api._version, timeout=None)
 
         def follow(watch: FollowingWatch) -> None:
             filters = {"type": "container", "label": f"{containers.SERVICE}={service}", "event": list(EVENTS)}
