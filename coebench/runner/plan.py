@@ -160,18 +160,21 @@ def with_instances(plan: Plan, instances: Sequence[int]) -> Plan:
     settings = {name: dict(s) for name, s in plan.settings.items()}
     used = False
     for name in scenarios_of(plan):
-        own = plugins.load("scenarios", name, "scenario")().settings(_profile(plan.profile))
+        scenario = plugins.load("scenarios", name, "scenario")()
+        own = scenario.settings(_profile(plan.profile))
         if "instances" not in own:
             continue
         used = True
-        if isinstance(own["instances"], list):
-            settings.setdefault(name, {})["instances"] = list(instances)
-        elif len(instances) == 1:
-            settings.setdefault(name, {})["instances"] = instances[0]
-        else:
-            raise BadInput(
-                f"--instances has {len(instances)} numbers, {name} takes one: give one, or leave {name} out of --scenarios"
-            )
+        single = not isinstance(own["instances"], list) and len(instances) == 1
+        given = instances[0] if single else list(instances)
+        if isinstance(given, list) and not isinstance(own["instances"], list):
+            try:  # some take a number or a list of them
+                scenario.check({**own, "instances": given}, plan.bay.nodes)
+            except BadInput:
+                raise BadInput(
+                    f"--instances has {len(instances)} numbers, {name} takes one: give one, or leave {name} out of --scenarios"
+                ) from None
+        settings.setdefault(name, {})["instances"] = given
     if not used:
         raise BadInput(f"--instances: none of {', '.join(scenarios_of(plan))} has such a setting")
     return msgspec.structs.replace(plan, settings=settings)

@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar
 
 import msgspec
 
-from ..contract import BadInput, Capability, LoadPlan, Metric, Observation, Routing, Sample, Target, Trial
+from ..contract import (
+    BadInput,
+    Capability,
+    LoadPlan,
+    Metric,
+    Observation,
+    Room,
+    Routing,
+    Sample,
+    ServiceSpec,
+    Target,
+    Trial,
+)
 from . import edge, reaching
 from .crossing import cross_check, crossed
 from .curve import Search, curve_samples
@@ -122,6 +135,13 @@ class Serve:
         tools = settings["cross_check"]
         if not isinstance(tools, list | tuple) or not all(isinstance(t, str) and t for t in tools):
             raise BadInput(f'serve: cross_check is a list of generators\' names, such as ["wrk"], not {tools!r}')
+
+    def room(self, settings: Mapping[str, Any], spec: ServiceSpec) -> Sequence[Room]:
+        return (Room(instances=max(_listed(settings["instances"])), cpu=spec.cpu, memory=spec.memory),)
+
+    def least_seconds(self, settings: Mapping[str, Any]) -> float:
+        """A closed and an open loop for each point of the grid."""
+        return float(math.prod(len(_listed(settings[g])) for g in GRID) * 2 * settings["seconds"])
 
     def run(self, trial: Trial) -> None:
         s = trial.settings

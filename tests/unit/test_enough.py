@@ -39,6 +39,11 @@ def test_aa_is_one_subject_as_two_columns() -> None:
 def test_instances_go_to_every_scenario_that_has_any() -> None:
     plan = make(scenarios=["deploy", "api", "fill"], instances=[3, 7])
     assert plan.settings["deploy"]["instances"] == plan.settings["api"]["instances"] == [3, 7]
+    grid = make(scenarios=["serve"], instances=[3, 7])
+    assert grid.settings["serve"]["instances"] == [3, 7]  # it takes a number or several
+    with pytest.raises(BadInput, match="--instances has 2 numbers, churn takes one"):
+        make(scenarios=["churn"], instances=[3, 7])
+    assert make(scenarios=["churn"], instances=[3]).settings["churn"]["instances"] == 3
     with pytest.raises(BadInput, match="none of fill has such a setting"):
         make(scenarios=["fill"], instances=[3])
     with pytest.raises(BadInput, match="from 1 to 1000"):
