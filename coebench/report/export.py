@@ -91,12 +91,12 @@ def _hgrm(results: Sequence[Result], runs: Sequence[Path]) -> Iterator[tuple[str
 def merged_histograms(recorded: folder.Recorded, subjects: Mapping[str, str]) -> dict[str, HdrHistogram]:
     """SUBJECT.SCENARIO.WHAT → the histograms of all trials of it, added. `subjects`: trial → subject.
 
-    Seconds are left out: the load that they are of has a histogram of its own.
+    Seconds are left out: the load that they are of has a histogram of its own. So are loads that the scenario discarded.
     """
     scenarios = {line.trial.id: line.trial.scenario for line in recorded.trials}
     out: dict[str, HdrHistogram] = {}
     for o in recorded.observations:
-        if o.trial not in subjects or o.name.endswith(".second"):
+        if o.trial not in subjects or o.name.endswith(".second") or o.data.get("discarded"):
             continue
         for found in histograms.find(o):
             try:

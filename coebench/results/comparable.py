@@ -98,7 +98,8 @@ def _plan(ma: Mapping[str, Any], mb: Mapping[str, Any]) -> Iterator[Difference]:
 
 
 def _subjects(ma: Mapping[str, Any], mb: Mapping[str, Any], pairs: Mapping[str, str]) -> Iterator[Difference]:
-    sa, sb = ({str(s.get("name")): s for s in map(_mapping, m.get("subjects") or ())} for m in (ma, mb))
+    listed = (s if isinstance(s := m.get("subjects"), list) else [] for m in (ma, mb))
+    sa, sb = ({str(s.get("name")): s for s in map(_mapping, found)} for found in listed)
     for one, other in pairs.items():
         if one in sa and other in sb:
             for key in ("coe", "nodes", "cpu", "memory", "timeouts"):

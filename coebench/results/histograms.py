@@ -50,6 +50,10 @@ def find(observation: Observation) -> Iterator[Found]:
         return
     which = [] if observation.name == "load" else [observation.name]
     which += [_word(data[k]) for k in _WHICH if data.get(k) not in (None, "", 0) and not isinstance(data[k], (dict, list))]
+    if isinstance(factors := data.get("factors"), Mapping):
+        which += [f"{k}={_word(v)}" for k, v in factors.items()]
+    if data.get("discarded"):
+        which.append("discarded")
     seconds = _number(data.get("seconds"))
     yield from _within(data, observation.trial, which or ["load"], observation.at - seconds, seconds)
 

@@ -127,7 +127,8 @@ def _whole(recorded: folder.Recorded) -> Iterator[Finding]:
     ended: Counter[str] = Counter()
     for line in recorded.trials:
         (began if line.outcome is None else ended)[line.trial.id] += 1
-    order = [str(i) for i in recorded.manifest.get("order") or ()]
+    planned = recorded.manifest.get("order")
+    order = [str(i) for i in planned] if isinstance(planned, list) else []
     wrong = [f"{i} began and never ended" for i in began if not ended[i]]
     wrong += [f"{i} ended and never began" for i in ended if not began[i]]
     wrong += [f"{i} ended {n} times" for i, n in ended.items() if n > 1]

@@ -71,6 +71,19 @@ def test_loads_of_one_trial_are_kept_apart_and_repeats_are_intervals():
     assert counts == {"b1.x.serve.open.100.latency.hlog": 1, "b1.x.serve.open.200.latency.hlog": 2}
 
 
+def test_settings_and_discarded_loads_are_told_apart():
+    text = encoded([5000])
+    told = {"loop": "open", "rate": 100.0, "step": "curve", "histogram": text}
+    found = [
+        load(**told, factors={"connections": 24, "routing": "native"}),
+        load(**told, factors={"connections": 48, "routing": "native"}, discarded="it was still warming up"),
+    ]
+    assert list(histograms.logs(found)[0]) == [
+        "b1.x.serve.curve.open.100.connections-24.routing-native.latency.hlog",
+        "b1.x.serve.curve.open.100.connections-48.routing-native.discarded.latency.hlog",
+    ]
+
+
 def test_a_histogram_that_is_none_costs_itself_alone(tmp_path):
     good = load(loop="closed", histogram=encoded([7]))
     bad = [load(loop="open", histogram=t) for t in ("HISTF", "HISTFAAA", "HISTF!!", encoded([7])[:-9])]
