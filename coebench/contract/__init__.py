@@ -22,11 +22,12 @@ from .errors import (
     Unplaceable,
     Unsupported,
 )
+from .faults import EndingPort
 from .generator import Generator
 from .journal import Journal, Resource
 from .metric import Better, Metric, Sample
 from .observation import Observation, Observe
-from .prober import Account, Answer, Burst, LoadPlan, LoadResult, Prober, Ran, Target
+from .prober import Account, Answer, Burst, Flow, LoadPlan, LoadResult, Mishap, Prober, Ran, Target
 from .provisioner import Provisioner
 from .rights import KnowsRights, Leaves, Right
 from .room import Room, RoomGiven, RoomWanted, TimeWanted
@@ -69,8 +70,10 @@ __all__ = [
     "Conflict",
     "Deadline",
     "Driver",
+    "EndingPort",
     "EngineError",
     "EngineInfo",
+    "Flow",
     "FollowingWatch",
     "Generator",
     "Health",
@@ -83,6 +86,7 @@ __all__ = [
     "LoadPlan",
     "LoadResult",
     "Metric",
+    "Mishap",
     "MissingService",
     "Node",
     "NodeFault",

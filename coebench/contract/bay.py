@@ -16,10 +16,12 @@ class Role(enum.StrEnum):
 
 
 class NodeFault(enum.StrEnum):
-    """How a provisioner can make a node fail."""
+    """How a provisioner can make a host fail. A provisioner knows some of these and refuses the others."""
 
     CRASH = "crash"  # power off: the cable goes first, then everything on it ends at once
     CUT = "cut"  # off the network, everything on it goes on; can be healed
+    AGENT = "agent"  # the engine's agent alone ends (kubelet, dockerd, mesos-agent); instances go on
+    CONTROL = "control"  # of a control host: all of the engine's processes end; the host stays
 
 
 class BaySpec(msgspec.Struct, frozen=True, kw_only=True):

@@ -25,6 +25,7 @@ class EngineInfo(msgspec.Struct, frozen=True, kw_only=True):
     version: str
     components: Mapping[str, str] = {}
     network: str = ""  # how instances reach each other, in a few words for the table's notes
+    baseline: bool = False  # no COE: figures stand beside the others' for comparison, and are never called best
 
 
 class Node(msgspec.Struct, frozen=True, kw_only=True):

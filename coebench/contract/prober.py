@@ -34,6 +34,16 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
     error: str = ""
 
 
+class Mishap(msgspec.Struct, frozen=True, kw_only=True):
+    """A request that failed, or whose good answer was slow. Times are on the harness's clock, in seconds since the epoch."""
+
+    planned: float
+    sent: float
+    ended: float  # when it was known
+    kind: str  # "refused", "reset", "timeout", …; "slow" for a good answer
+    target: str  # "address:port"
+
+
 class Burst(msgspec.Struct, frozen=True, kw_only=True):
     """One second of load as a generator counted it, told as soon as it is over: a scenario observes it as `load.second`.
 
@@ -55,6 +65,8 @@ class Burst(msgspec.Struct, frozen=True, kw_only=True):
     raw: str = ""
     latency_ms: Mapping[str, float] = {}
     generators: int = 1  # that are in it
+    mishaps: tuple[Mishap, ...] = ()  # in the order in which they ended; `untold` are those that were too many to tell
+    untold: int = 0
 
 
 class LoadPlan(msgspec.Struct, frozen=True, kw_only=True):
@@ -70,6 +82,9 @@ class LoadPlan(msgspec.Struct, frozen=True, kw_only=True):
     path: str = "/"
     timeout: float = 5.0
     generators: int = 1  # that send together, see Prober.recruit; rate and connections are of all of them
+    # of `Prober.begin` only:
+    method: str = "GET"
+    slow: float = 0.0  # seconds after which a good answer is told of as a mishap; 0: none is
 
 
 class Account(msgspec.Struct, frozen=True, kw_only=True):
@@ -140,6 +155,16 @@ class Ran(msgspec.Struct, frozen=True, kw_only=True):
     seconds: float
 
 
+class Flow(Protocol):
+    """Load that goes on while other things happen."""
+
+    def retarget(self, targets: Sequence[Target]) -> None:
+        """Send to these from now on. Connections move only where they must; without any target the old ones stay."""
+
+    def stop(self) -> LoadResult:
+        """End it and wait until all is counted. Safe to call twice. Raises EngineError if the generator failed meanwhile."""
+
+
 class Prober(Protocol):
     """A client inside the bay, deployed there as a service of its own."""
 
@@ -171,6 +196,11 @@ class Prober(Protocol):
 
     def dismiss(self) -> None:
         """Ask for the end of what was recruited; loads are the prober's own again."""
+
+    def begin(self, plan: LoadPlan, told: Callable[[Burst], None]) -> Flow:
+        """Begin to send; returns when it has begun. It goes on for `plan.duration` at most, until stopped if that is 0.
+
+        `told` is called each second, from another thread: it must be quick. Raises EngineError."""
 
     def offset(self) -> tuple[float, float]:
         """Clock offset to the harness and its uncertainty, in seconds (half the shortest round trip)."""

@@ -45,10 +45,13 @@ class Provisioner(Protocol):
         """Take away one node and add another in its stead."""
 
     def fail_node(self, bay: Bay, node: str, fault: NodeFault, observe: Observe) -> None:
-        """Make a node fail. Raises Unsupported."""
+        """Make a host fail. Raises Unsupported for what can't be done here. While it lasts, `describe` says nothing of it.
+
+        Observed as `node.failed {node, fault}`, at the time when it began to be so."""
 
     def heal_node(self, bay: Bay, node: str, observe: Observe) -> None:
-        """Undo `fail_node`: reconnect a node that was cut off, start a crashed one again."""
+        """Undo `fail_node`: reconnect a host that was cut off, start a crashed one or ended engine processes again. Returns
+        when that is done; whether the engine takes the host back is another matter."""
 
     def save_logs(self, bay: Bay | str, folder: Path) -> None:
         """Copy the engines' logs. Takes a name too, for a bay that failed in the making."""

@@ -6,14 +6,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, ClassVar, Protocol
 
-from .bay import Bay
+from .bay import Bay, NodeFault
 from .bays import Bays
 from .capability import Capability
 from .driver import Driver
 from .metric import Metric, Sample
 from .observation import Observation, Observe
 from .prober import Prober
-from .service import Workload
+from .service import Instance, Workload
 from .usage import Usage
 
 
@@ -27,6 +27,7 @@ class Trial(Protocol):
     prober: Prober
     workload: Workload
     bays: Bays  # for scenarios that make their bays themselves (`makes_bays`): they have this, but no bay, driver or prober
+    tools: Workload  # what the prober runs in: its image has haproxy and iperf3 too, for services of a scenario's own
     settings: Mapping[str, Any]  # the scenario's settings for this run (`Scenario.settings` with the plan's changes)
     observe: Observe
 
@@ -38,6 +39,16 @@ class Trial(Protocol):
 
     def remove(self, service: str) -> None:
         """Remove a service and wait until nothing of it is listed any more: the bay is at its baseline again."""
+
+    def fail(self, host: str, fault: NodeFault) -> None:
+        """Make a host fail; returns when it has. The scenario heals it before it returns. Raises Unsupported."""
+
+    def heal(self, host: str) -> None:
+        """Undo `fail`."""
+
+    def end(self, instance: Instance) -> tuple[float, str]:
+        """End one instance's processes, behind its engine's back where that can be done; returns when, on the harness's
+        clock, and how it was done. Raises Unsupported, EngineError."""
 
     def usage(self) -> tuple[Usage, ...]:
         """What the processes of the bay's hosts have used so far. Raises Unsupported where the provisioner can't tell."""

@@ -225,6 +225,8 @@ class LabBay:
     def crash(self, host: str) -> None:
         """Power cut: the cable first, since a dying host would otherwise close its connections, then all at once."""
         self.cable(host, up=False)
+        self.host(host).crashed = True
+        self.save()
         self.host(host).stop()
 
     def restart(self, host: str, step: Step) -> None:
@@ -233,6 +235,7 @@ class LabBay:
         h = self.host(host)
         self._link("del", f"p{host}")  # the kernel takes a dead host's cable away in its own time
         h.start(self.state.switch)
+        h.crashed = False
         self.save()
         with self.network():
             self.engine.join(self.hosts, [h], step)

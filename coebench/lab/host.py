@@ -50,6 +50,7 @@ class Host(msgspec.Struct, kw_only=True):
     spec: HostSpec
     outer: Process | None = None
     pid1: Process | None = None
+    crashed: bool = False  # on purpose (`LabBay.crash`)
 
     @property
     def folder(self) -> Path:
@@ -137,8 +138,15 @@ class Host(msgspec.Struct, kw_only=True):
         """Its engine processes, by the names of their logs: "kubelet", "mesos-agent", … Raises BayFailed if it is down."""
         return sorted(f.stem for f in self.run.glob("*.again"))
 
+    def stopped_engines(self) -> list[str]:
+        """Engine processes that `stop_engine` has ended and nobody has started again."""
+        return sorted(f.stem for f in self.run.glob("*.stopped"))
+
     def dead_engines(self) -> dict[str, int]:
-        """Engine processes that have ended and were not told to (`stop_engine`), with their exit status."""
+        """Engine processes that have ended and were not told to (`stop_engine`), with their exit status. None of a host that was
+        crashed on purpose."""
+        if self.crashed:
+            return {}
         if not self.alive:
             return {"host": -1}
         dead = {}

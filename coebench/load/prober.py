@@ -28,6 +28,7 @@ from ..contract import (
 from . import calibrate, native
 from .agent import Agent, argv_word
 from .coordinator import Coordinator
+from .flow import AgentFlow
 from .recruits import Recruits, recruit
 
 SERVICE = "coebench-prober"
@@ -159,6 +160,9 @@ class BayProber:
         return tuple(self._agents)
 
     # the port: load
+
+    def begin(self, plan: LoadPlan, told: Callable[[Burst], None]) -> AgentFlow:
+        return AgentFlow(self._agent, plan, told)
 
     def load(self, plan: LoadPlan, second: Callable[[Burst], None] | None = None, tool: str = "") -> LoadResult:
         if tool:

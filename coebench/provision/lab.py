@@ -17,6 +17,7 @@ from ..contract import (
     BayFailed,
     BaySpec,
     Host,
+    Instance,
     Journal,
     NodeFault,
     Observe,
@@ -25,7 +26,7 @@ from ..contract import (
     Usage,
 )
 from ..lab import bay as lab
-from ..lab import cgroups, install, lock, paths, plan, usage
+from ..lab import cgroups, faults, install, lock, paths, plan, usage
 from ..lab.cache import Say
 from ..lab.engines import engine
 from ..lab.magnum import plane as magnum
@@ -122,19 +123,17 @@ class LabProvisioner:
 
     def fail_node(self, bay: Bay, node: str, fault: NodeFault, observe: Observe) -> None:
         mine = lab.LabBay.open(bay.name)
-        if fault is NodeFault.CRASH:
-            mine.crash(node)
-        else:
-            mine.cable(node, up=False)
-        observe("node.failed", node=node, fault=fault.value)
+        at = faults.fail(mine, node, fault)
+        observe("node.failed", at=at, node=node, fault=fault.value)
 
     def heal_node(self, bay: Bay, node: str, observe: Observe) -> None:
         mine = lab.LabBay.open(bay.name)
-        if mine.host(node).alive:
-            mine.cable(node, up=True)
-        else:
-            mine.restart(node, lambda step: observe(f"bay.{step}"))
+        faults.heal(mine, node, lambda step: observe(f"bay.{step}"))
         observe("node.healed", node=node)
+
+    def end_instance(self, bay: Bay, instance: Instance) -> float:
+        """`EndingPort`."""
+        return faults.end_instance(lab.LabBay.open(bay.name), instance)
 
     def save_logs(self, bay: Bay | str, folder: Path) -> None:
         lab.LabBay.open(bay if isinstance(bay, str) else bay.name).save_logs(folder)
@@ -195,4 +194,5 @@ NEED = {
     "k8s": lambda nodes: (700 << 20) + nodes * (220 << 20),
     "swarm": lambda nodes: (150 << 20) + nodes * (150 << 20),
     "mesos": lambda nodes: (200 << 20) + nodes * (120 << 20),
+    "bare": lambda nodes: (50 << 20) + nodes * (50 << 20),
 }

@@ -85,7 +85,7 @@ def derive_recorded(recorded: folder.Recorded, scenarios: Mapping[str, Scenario]
             warnings.append(f"Scenario {name} isn't known here: its {len(mine)} trials are in the folder, but not in the result.")
             continue
         infos.append(ScenarioInfo(name=name, question=scenario.question, published=tuple(getattr(scenario, "published", ()))))
-        metrics += _metrics(scenario, mine, by_trial, tuple(bays), _int(manifest.get("seed")), warnings)
+        metrics += _metrics(scenario, mine, by_trial, bays, _int(manifest.get("seed")), warnings)
 
     warnings += _told(recorded.observations)
     times = [o.at for o in recorded.observations] + [t.at for t in recorded.trials]
@@ -198,6 +198,7 @@ def _bay(known: BayResult | None, bay: Mapping[str, Any], engine: Mapping[str, A
         provisioner=str(bay.get("provisioner") or ""),
         options=(known.options if known else {}) or _dict(spec.get("options")),
         network=str(engine.get("network") or ""),
+        baseline=engine.get("baseline") is True,
         timeout_profile=str(spec.get("timeouts") or ""),
         timeouts=_strings(_dict(bay.get("timeouts"))),
         notes=tuple(dict.fromkeys(str(n) for n in _list(bay.get("notes")))),
@@ -248,7 +249,7 @@ def _metrics(
     scenario: Scenario,
     trials: Sequence[TrialResult],
     by_trial: Mapping[str, Sequence[Observation]],
-    subjects: Sequence[str],
+    bays: Mapping[str, BayResult],
     seed: int,
     warnings: list[str],
 ) -> list[MetricResult]:
@@ -287,9 +288,10 @@ def _metrics(
     for name in known:  # a metric that no trial came to is still asked for: its row shows who failed
         if all(metric != name for metric, _ in cells) and any(t.status in ("failed", "timeout") for t in trials):
             cells[name, ()] = {}
-    present = [s for s in subjects if any(t.subject == s for t in trials)]
+    present = [s for s in bays if any(t.subject == s for t in trials)]
+    baselines = {s for s in present if bays[s].baseline}
     rows = sorted(cells, key=lambda key: place[key[0]])
-    return [_row(scenario, known[k[0]], dict(k[1]), cells[k], reasons[k], trials, present, seed) for k in rows]
+    return [_row(scenario, known[k[0]], dict(k[1]), cells[k], reasons[k], trials, present, baselines, seed) for k in rows]
 
 
 def _samples(scenario: Scenario, trial: TrialResult, observations: Sequence[Observation], warnings: list[str]) -> list[Sample]:
@@ -319,6 +321,7 @@ def _row(
     reasons: Mapping[str, str],
     trials: Sequence[TrialResult],
     subjects: Sequence[str],
+    baselines: set[str],
     seed: int,
 ) -> MetricResult:
     values, sampled = {}, {}
@@ -329,7 +332,9 @@ def _row(
         # A trial that is "ok" and yet has no value of this row was not asked for it.
         values[subject], sampled[subject] = _cell(metric, mine, reasons.get(subject), count)
     compared = stats.compare_all(sampled, seed=seed)
-    winner = stats.best(compared, metric.better) if not metric.claim_of else None
+    # A baseline is no competitor: it is never best, and nobody need beat it to be.
+    competing = {pair: c for pair, c in compared.items() if not baselines & set(pair)}
+    winner = stats.best(competing, metric.better) if not metric.claim_of else None
     if winner is not None and (values[winner].failed or values[winner].censored or values[winner].timed_out):
         winner = None  # being fast in the trials that came through is not being best
     return MetricResult(

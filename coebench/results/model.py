@@ -46,6 +46,7 @@ class BayResult(msgspec.Struct, frozen=True, kw_only=True):
     timeouts: Mapping[str, str] = {}
     notes: tuple[str, ...] = ()
     ready: tuple[float, ...] = ()
+    baseline: bool = False  # no COE: stands beside the others, and is never called best
 
 
 class Harness(msgspec.Struct, frozen=True, kw_only=True):

@@ -236,6 +236,7 @@ class Run:
                     seed=self.plan.seed,
                     provisioner=self.provisioner,
                     bays=bays,
+                    tools=self._loadgen,
                 )
                 scenario.run(trial)
         except PhaseTimeout as e:

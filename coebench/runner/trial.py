@@ -9,7 +9,23 @@ import zlib
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from ..contract import Bay, Driver, Observe, PhaseTimeout, Prober, Provisioner, Unsupported, Usage, UsagePort, Workload
+from ..contract import (
+    Bay,
+    Capability,
+    Driver,
+    EndingPort,
+    Instance,
+    NodeFault,
+    Observe,
+    PhaseTimeout,
+    Prober,
+    Provisioner,
+    Unsupported,
+    Usage,
+    UsagePort,
+    Workload,
+    now,
+)
 
 HEALTH_EVERY = 1.0  # seconds between two looks at whether the bay's engines still run
 
@@ -31,6 +47,7 @@ class TrialRun:
         seed: int = 0,
         provisioner: Provisioner | None = None,
         bays: Any = None,
+        tools: Workload | None = None,
     ) -> None:
         self.id = ident
         self.seed = zlib.crc32(f"{seed} {ident}".encode())
@@ -43,6 +60,7 @@ class TrialRun:
         self._alive = alive
         self._provisioner = provisioner
         self.bays = bays
+        self.tools = tools or workload
 
     @contextlib.contextmanager
     def phase(self, name: str, timeout: float) -> Iterator[_Deadline]:
@@ -69,6 +87,24 @@ class TrialRun:
                     break
                 deadline.waiting_for(f"{len(live)} instances are still listed, the first as {live[0].engine_state}")
                 watch.next(min(1.0, deadline.left()))
+
+    def fail(self, host: str, fault: NodeFault) -> None:
+        self._bays("failing a host").fail_node(self.bay, host, fault, self.observe)
+
+    def heal(self, host: str) -> None:
+        self._bays("healing a host").heal_node(self.bay, host, self.observe)
+
+    def end(self, instance: Instance) -> tuple[float, str]:
+        if isinstance(self._provisioner, EndingPort):
+            return self._provisioner.end_instance(self.bay, instance), "SIGKILL to its processes, behind the engine's back"
+        at = now()
+        self.driver.kill(instance)
+        return at, self.driver.capabilities()[Capability.KILL].reason or "through the engine"
+
+    def _bays(self, what: str) -> Provisioner:
+        if self._provisioner is None:
+            raise Unsupported(what, "this trial has no provisioner")
+        return self._provisioner
 
     def usage(self) -> tuple[Usage, ...]:
         if not isinstance(self._provisioner, UsagePort):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 
 from ..contract import Capability, Reach, Routing, Target, Trial, Unsupported
+from . import proxy
 
 PATIENCE = 10.0  # seconds until the first answer of an address that its engine has told
 
@@ -19,10 +20,13 @@ def reach(trial: Trial, service: str, routing: Routing, alone: bool) -> Reach | 
     `alone`: nothing else is asked of this trial, so that Unsupported is raised instead and the trial counts as skipped.
     """
     try:
-        support = trial.driver.capabilities()[Capability(routing.value)]
-        if not support.ok:
-            raise Unsupported(f"routing {routing.value}", support.reason)
-        found = trial.driver.reach(service, routing)
+        if routing is Routing.PROXY:
+            found = proxy.in_front(trial, service)
+        else:
+            support = trial.driver.capabilities()[Capability(routing.value)]
+            if not support.ok:
+                raise Unsupported(f"routing {routing.value}", support.reason)
+            found = trial.driver.reach(service, routing)
         if routing is not Routing.ENDPOINTS:
             _until_answer(trial, found)
     except Unsupported as e:
@@ -34,6 +38,12 @@ def reach(trial: Trial, service: str, routing: Routing, alone: bool) -> Reach | 
         return None
     trial.observe("reach", routing=routing.value, how=found.how, targets=[f"{a}:{p}" for a, p in found.targets])
     return found
+
+
+def leave(trial: Trial, service: str, routing: Routing) -> None:
+    """Take away what `reach` has put in front."""
+    if routing is Routing.PROXY:
+        trial.remove(proxy.name(service))
 
 
 def _until_answer(trial: Trial, found: Reach) -> None:

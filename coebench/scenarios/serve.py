@@ -163,6 +163,7 @@ class Serve:
                     )
                     with recruited(trial, generators, s["coordinator"], s["timeout"]):
                         self._serve(trial, plan, {k: v for k, v in cell.items() if k in varied})
+                reaching.leave(trial, SERVICE, routing)
             with trial.phase("remove", s["timeout"]):
                 trial.remove(SERVICE)
 

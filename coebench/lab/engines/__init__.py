@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from ... import plugins
 from ...contract import BadInput
+from .bare import Bare
 from .base import Engine
 from .kubernetes import Kubernetes
 from .mesos import Mesos
 from .swarm import Swarm
 
-ENGINES: dict[str, type[Engine]] = {"k8s": Kubernetes, "swarm": Swarm, "mesos": Mesos}
+ENGINES: dict[str, type[Engine]] = {"k8s": Kubernetes, "swarm": Swarm, "mesos": Mesos, "bare": Bare}
 
 
 def engine(coe: str) -> type[Engine]:

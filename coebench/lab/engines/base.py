@@ -22,6 +22,8 @@ class Engine(ABC):
     version: ClassVar[str]
     layers: ClassVar[tuple[str, ...]] = ()  # artefacts put over the Debian tree, by name
     options: ClassVar[Mapping[str, str]] = {}  # option → what it does
+    agent: ClassVar[str]  # the engine's process on a node without which the engine has no word of it
+    control: ClassVar[tuple[str, ...]]  # its processes on the control host, in the order in which they start
 
     def __init__(self, spec: BaySpec, layout: Layout) -> None:
         self.spec = spec
@@ -62,6 +64,11 @@ class Engine(ABC):
 
     def leave(self, hosts: list[Host], gone: list[Host]) -> None:  # noqa: B027
         """Make the engine forget nodes that are about to be taken away, where it needs telling."""
+
+    def revive(self, hosts: list[Host], host: Host, names: list[str]) -> None:
+        """Start engine processes of a host again, in this order. Called with the bay's network entered."""
+        for name in names:
+            host.start_engine(name)
 
     @abstractmethod
     def access(self, hosts: list[Host]) -> Access:

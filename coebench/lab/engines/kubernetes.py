@@ -50,6 +50,8 @@ class Kubernetes(Engine):
     title = "Kubernetes"
     version = "1.20.2"
     layers = ("kubernetes",)
+    agent = "kubelet"
+    control = ("etcd", "apiserver", "controller-manager", "scheduler")
     options: ClassVar[Mapping[str, str]] = {"kubernetes-bin": "a folder with the five programs of another version"}
 
     @classmethod
@@ -241,6 +243,14 @@ class Kubernetes(Engine):
         )
         step("images")
         api.close()
+
+    def revive(self, hosts: list[Host], host: Host, names: list[str]) -> None:
+        for name in names:
+            host.start_engine(name)
+            if name == "apiserver":  # without it the scheduler would end again
+                api = _Api(self.secrets)
+                self.wait(lambda api=api: api.get("/readyz") == b"ok", hosts, "the API server is ready again")  # type: ignore[misc]
+                api.close()
 
     def leave(self, hosts: list[Host], gone: list[Host]) -> None:
         api = _Api(self.secrets)

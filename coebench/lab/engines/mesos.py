@@ -37,6 +37,8 @@ class Mesos(Engine):
     title = "Mesos"
     version = "1.11.0"
     layers = ("marathon", "mesos")
+    agent = "mesos-agent"
+    control = ("mesos-master", "marathon")
     options: ClassVar[Mapping[str, str]] = {
         "ping-timeout": "how long the master waits for each of an agent's five pings: 1secs to 15mins"
     }

@@ -24,6 +24,8 @@ TIMEOUTS = {
 class Swarm(Engine):
     title = "Docker Swarm"
     version = "20.10.24"
+    agent = "dockerd"
+    control = ("dockerd",)
 
     def __init__(self, spec: BaySpec, layout: plan.Layout) -> None:
         super().__init__(spec, layout)

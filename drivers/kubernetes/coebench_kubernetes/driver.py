@@ -162,7 +162,7 @@ class KubernetesDriver:
         return {
             Capability.ENDPOINTS: yes,
             Capability.NATIVE: yes,
-            Capability.PROXY: Support(False, "not built yet"),
+            Capability.PROXY: Support(False, "no COE's own: coebench deploys the same haproxy in front of all"),
             Capability.WATCH: yes,
             Capability.HEALTH: yes,
             Capability.UPDATE: yes,

@@ -130,7 +130,7 @@ class MesosDriver:
         return {
             Capability.ENDPOINTS: yes,
             Capability.NATIVE: Support(False, "Mesos and Marathon have no virtual IP of their own"),
-            Capability.PROXY: Support(False, "not built yet"),
+            Capability.PROXY: Support(False, "no COE's own: coebench deploys the same haproxy in front of all"),
             Capability.WATCH: yes,
             Capability.HEALTH: yes,
             Capability.UPDATE: yes,

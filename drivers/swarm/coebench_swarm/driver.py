@@ -151,7 +151,7 @@ class SwarmDriver:
             Capability.NATIVE: yes
             if self._virtual
             else Support(False, f"the virtual IP and the routing mesh need the kernel's ip_vs: {self._ip_vs}"),
-            Capability.PROXY: Support(False, "not built yet"),
+            Capability.PROXY: Support(False, "no COE's own: coebench deploys the same haproxy in front of all"),
             Capability.WATCH: pushed
             if self._nodes
             else Support(False, f"the manager pushes no task events: listed every {POLL} s"),

@@ -13,7 +13,8 @@ BODY_BYTES = 612  # the size of nginx's own welcome page
 
 
 class HttpWorkload:
-    """nginx, one worker, keep-alive, no access log. `/` the body, `/id` one line, `/healthz` the health path."""
+    """nginx, one worker, keep-alive, no log of what goes well. `/` the body, `/id` one line, `/healthz` the health path,
+    `/failed` what went wrong. COEBENCH_UNHEALTHY=1 makes a bad version of it: it answers, but its health path never does."""
 
     name = "http"
     image = "coebench-http"

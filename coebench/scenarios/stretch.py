@@ -1,0 +1,80 @@
+"""What scenarios under load share when they count: requests, answering addresses and times over a stretch of a trial."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple
+
+from ..contract import Better, Metric, Observation
+
+Steps = Sequence[tuple[float, int]]
+
+
+def metric(name: str, unit: str, better: Better, title: str, definition: str, claim_of: str = "") -> Metric:
+    return Metric(name=name, unit=unit, better=better, title=title, definition=definition, claim_of=claim_of)
+
+
+class Requests(NamedTuple):
+    """Of a stretch: when failed requests were planned, in order; how many were slow; how many failed in all, those too
+    whose time is not known (never sent, never answered, too many to be told one by one)."""
+
+    failed: Sequence[float]
+    slow: int
+    failures: int
+
+
+def requests(facts: Iterable[Observation], begin: float, end: float) -> Requests | None:
+    """Those planned from `begin` to `end`. None if no load was seen. A second that has begun before `begin` counts for what
+    has no time of its own if it ended later; the generator sends all that it plans unless it is at its limit."""
+    facts = list(facts)
+    seconds = [o for o in facts if o.name == "load.second"]
+    if not seconds:
+        return None
+    told = [m for o in seconds for m in o.data["mishaps"] if begin <= m[0] <= end]
+    failed = sorted(m[0] for m in told if m[3] != "slow")
+    timeless = sum(o.data["untold"] + o.data["unsent"] for o in seconds if o.at > begin)
+    timeless += sum(o.data["inflight"] for o in facts if o.name == "load")
+    return Requests(failed, len(told) - len(failed), len(failed) + timeless)
+
+
+def answering(facts: Iterable[Observation], version: str | None = None) -> list[tuple[float, int]]:
+    """How many addresses answer, of a version if one is given, from when on."""
+    up: dict[str, str] = {}
+    steps = []
+    for o in facts:
+        if o.name != "target":
+            continue
+        if o.data["up"]:
+            up[o.data["target"]] = o.data["version"]
+        else:
+            up.pop(o.data["target"], None)
+        steps.append((o.at, sum(version is None or v == version for v in up.values())))
+    return steps
+
+
+def level(steps: Steps, at: float) -> int:
+    """The number that holds at a moment; 0 before the first."""
+    return next((n for when, n in reversed(steps) if when <= at), 0)
+
+
+def lowest(steps: Steps, begin: float, end: float) -> int:
+    """The least number that held at a moment between."""
+    return min([n for at, n in steps if begin <= at <= end] + [level(steps, begin)])
+
+
+def highest(steps: Steps, begin: float, end: float) -> int:
+    """The greatest number that held at a moment between."""
+    return max([n for at, n in steps if begin <= at <= end] + [level(steps, begin)])
+
+
+def area(steps: Steps, begin: float, end: float, height: Callable[[int], float]) -> float:
+    """The integral of a height of the number, over the time from `begin` to `end`."""
+    total, at, now = 0.0, begin, level(steps, begin)
+    for when, n in steps:
+        if when <= begin:
+            continue
+        if when >= end:
+            break
+        total += (when - at) * height(now)
+        at, now = when, n
+    return total + max(0.0, end - at) * height(now)
