@@ -73,6 +73,9 @@ class Heal:
         """Seconds that a trial with these settings takes at most."""
         return longest(settings)
 
+    def least_seconds(self, settings: Mapping[str, Any]) -> float:
+        return float(sum(settings["before"] + (settings["hold"] if f in ENGINE else 0) for f in settings["faults"]))
+
     def check(self, settings: Mapping[str, Any], bay_nodes: int) -> None:
         faults = settings["faults"]
         if not isinstance(faults, list) or not faults or not all(f in FAULTS for f in faults) or len(set(faults)) < len(faults):

@@ -87,6 +87,9 @@ class Network:
         each = settings["seconds"] + settings["warmup"] + PATIENCE
         return float(6 * DEPLOY + (4 + 2 * 6) * each)
 
+    def least_seconds(self, settings: Mapping[str, Any]) -> float:
+        return float(3 * (settings["seconds"] + settings["warmup"]))
+
     def check(self, settings: Mapping[str, Any], bay_nodes: int) -> None:
         limits = (("instances", 1, 250), ("seconds", 1, 600), ("warmup", 0, 60), ("connections", 1, 1000))
         check_numbers(self.name, settings, limits)

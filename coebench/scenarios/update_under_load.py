@@ -64,6 +64,9 @@ class UpdateUnderLoad:
             len(settings["strategies"]) * each + good * settings["timeout"] + settings["bad_window"] + settings["timeout"]
         )
 
+    def least_seconds(self, settings: Mapping[str, Any]) -> float:
+        return float(sum(settings["before"] + (settings["bad_window"] if s == BAD else 0) for s in settings["strategies"]))
+
     def check(self, settings: Mapping[str, Any], bay_nodes: int) -> None:
         chosen, known = settings["strategies"], (*STRATEGIES, BAD)
         if not isinstance(chosen, list) or not chosen or not all(s in known for s in chosen) or len(set(chosen)) < len(chosen):
