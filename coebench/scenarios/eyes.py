@@ -38,7 +38,7 @@ from ..contract import (
 )
 from .following import Following, until_answering
 
-PROBE_TIMEOUT = 0.5  # seconds: what packets that vanish cost until "down" is known; its time is that of the request's sending
+PROBE_TIMEOUT = 1.0  # seconds: what packets that vanish cost until "down" is known; its time is that of the request's sending
 AGAIN = 0.2  # seconds between two tries to ask an engine that is away
 NODES = 0.25  # seconds between two looks at the nodes
 CONNECTIONS_EACH = 8  # of the load, for each instance, at least
