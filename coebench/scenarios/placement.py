@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import random
 from collections import Counter
@@ -10,11 +11,12 @@ from typing import Any, ClassVar
 
 import msgspec
 
-from ..contract import BadInput, Better, Capability, Metric, Observation, Room, Sample, ServiceSpec, Trial
+from ..contract import BadInput, Better, Capability, EngineError, Metric, Observation, Room, Sample, ServiceSpec, Trial
 from . import checks, facts
 from .crowd import Crowd, Followed, gone, said, saying
 
 SHARES = (10, 50, 90, 100)
+AGAIN = 0.2  # seconds until a node that was not taken back is given back again
 GONE = ("stopping", "lost")  # listed, and counted on no more
 SETTINGS: Mapping[str, Mapping[str, Any]] = {
     "smoke": {"instances": [6], "node_returns": True, "settle": 2, "timeout": 60},
@@ -145,15 +147,20 @@ class Placement:
         with trial.phase(f"drain {count}", s["timeout"]) as deadline:
             trial.observe("draining", service=f.name, node=node)
             driver.drain(node)
+
+            def moved() -> bool:
+                elsewhere = {k for k, i in f.instances.items() if i.node != node}
+                return len(f.ready & elsewhere) >= count <= len(f.speaking) and f.speaking.keys() <= elsewhere
+
             try:
-
-                def moved() -> bool:
-                    elsewhere = {k for k, i in f.instances.items() if i.node != node}
-                    return len(f.ready & elsewhere) >= count <= len(f.speaking) and f.speaking.keys() <= elsewhere
-
                 crowd.until(moved, deadline, lambda: f"{node} is drained; {said(f)}")
-            finally:
-                driver.undrain(node)
+            except BaseException:
+                with contextlib.suppress(EngineError):  # what happened is the news
+                    driver.undrain(node)
+                raise
+            while not _given_back(trial, node):
+                deadline.waiting_for(f"{node} is drained, and the engine does not take it back yet")
+                crowd.rest(min(AGAIN, deadline.left()))
             crowd.until(lambda: _usable(trial, node), deadline, lambda: f"{node} is given back, and can't be used yet")
         crowd.rest(s["settle"])  # time for an engine that evens out by itself
         self._spread(trial, f.name, "node back")
@@ -255,3 +262,12 @@ def _grown(count: int) -> int:
 
 def _usable(trial: Trial, node: str) -> bool:
     return any(n.name == node and n.ready and n.schedulable for n in trial.driver.nodes())
+
+
+def _given_back(trial: Trial, node: str) -> bool:
+    """Give a drained node back; False where the engine refuses that until the last instance has left it (Mesos does)."""
+    try:
+        trial.driver.undrain(node)
+    except EngineError:
+        return False
+    return True
