@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Annotated
 
@@ -37,10 +38,13 @@ def install(
         typer.echo(f"{time.monotonic() - begun:6.1f} s  {text}")
         sys.stdout.flush()
 
-    if wanted := [coe for coe in coes or ENGINES if coe != MAGNUM]:
-        installing.install(wanted, say)
-    if MAGNUM in (coes or []):
-        lab_magnum.install(say)
+    wanted = [coe for coe in coes or ENGINES if coe != MAGNUM]
+    with ThreadPoolExecutor(1) as beside:  # Magnum's part is mostly waiting for mirrors, the engines' mostly compiling
+        magnum = beside.submit(lab_magnum.install, say) if MAGNUM in (coes or []) else None
+        if wanted:
+            installing.install(wanted, say)
+        if magnum:
+            magnum.result()
     say("the lab is installed")
 
 

@@ -10,7 +10,8 @@ import subprocess
 from pathlib import Path
 
 from ..contract import BadInput
-from .cache import Artefact, Say, key
+from . import paths
+from .cache import Artefact, Say, key, locked
 
 SUITE = "bookworm"
 
@@ -125,9 +126,10 @@ def apt_sources() -> list[str]:
 
 def apt_update(say: Say) -> None:
     """Fetch the package lists if there are none; a stale list is found out and mended by `download`."""
-    if not apt_sources_listed():
-        say("apt-get update")
-        run(["apt-get", "update", "-qq"])
+    with locked(paths.cache() / "apt.lock", say, "another coebench is fetching the package lists: waiting"):
+        if not apt_sources_listed():
+            say("apt-get update")
+            run(["apt-get", "update", "-qq"])
 
 
 def apt_sources_listed() -> bool:
@@ -139,7 +141,8 @@ def download(packages: tuple[str, ...], folder: Path) -> None:
     """Fetch packages' .deb files into a folder."""
     command = ["apt-get", "-o", "APT::Sandbox::User=root", "download", *packages]
     if subprocess.run(command, cwd=folder, capture_output=True).returncode:
-        run(["apt-get", "update", "-qq"])  # lists older than the mirror's content
+        with locked(paths.cache() / "apt.lock", lambda _: None, ""):
+            run(["apt-get", "update", "-qq"])  # lists older than the mirror's content
         run(command, cwd=folder)
 
 
