@@ -265,6 +265,8 @@ def _legend(result: Result) -> tuple[str, ...]:
         lines.append(f"Median (its interval: {said}).")
     if any(m.best for m in result.metrics):
         lines.append("✓ better than every other measured column, distinguishably (95 % for the row as a whole).")
+    if baselines := [clean(b.engine or s) for s, b in result.bays.items() if b.baseline]:
+        lines.append(f"{', '.join(baselines)}: a baseline, never called best; a figure over it is what orchestration costs.")
     if any(m.claim_of for m in result.metrics):
         lines.append("Indented beneath a figure: the engine's own account of it.")
     if any(v.censored for v in values):

@@ -132,3 +132,13 @@ def test_update_under_load(harmonised: Bench) -> None:
     assert samples["all_new"]["surge"].value <= samples["done"]["surge"].value + 1
     assert samples["first_new"]["surge"].value <= samples["last_old"]["surge"].value <= samples["all_new"]["surge"].value
     assert samples["old_left"]["bad"].value >= 2  # a version that never is healthy takes none of the old ones' place
+
+
+def test_network(harmonised: Bench) -> None:
+    observations, samples = harmonised.run("network", seconds=0.5, warmup=0)
+    assert samples["throughput"]["endpoints", "cross node"].value > 0.1
+    assert samples["round_trip"]["endpoints", "cross node"].value < samples["round_trip"]["proxy", "any"].value
+    assert samples["requests"]["proxy", "any"].value > 10
+    asked = {o.data["routing"] for o in observations if o.name in ("reach", "routing.refused")}
+    assert asked == {"native", "proxy"}  # measured, or refused with the reason
+    assert {s for s in harmonised.driver.services() if s.startswith("network")} == set()
