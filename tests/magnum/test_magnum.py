@@ -28,7 +28,7 @@ from coebench.lab.magnum import plane, spool
 from coebench.provision.magnum import MagnumProvisioner, owner
 from coebench.provision.magnum.clusters import Clusters
 
-pytestmark = [pytest.mark.lab, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.lab, pytest.mark.timeout(600)]
 WEIGHTLESS = {"weightless": "yes"}
 
 
