@@ -143,7 +143,9 @@ def compare(
     with following(live, live_web, serve_metrics) as listeners:
         run = Run(effective, runs, command, [*listeners, first], lambda text: print(text, file=sys.stderr, flush=True))
         first.run = run
-        gates.check(conditions, [s.name for s in effective.subjects], {n: s.metrics for n, s in run.scenarios.items()})
+        gates.check(
+            conditions, [s.name for s in effective.subjects], {n: s.metrics for n, s in run.scenarios.items()}, effective.settings
+        )
         try:
             result = run.execute()
         except Interrupted:

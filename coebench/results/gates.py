@@ -114,18 +114,39 @@ def _bare(m: re.Match[str]) -> bool:
     return not m["function"] and not m["close"]
 
 
-def check(conditions: Iterable[Condition], subjects: Sequence[str], metrics: Mapping[str, Sequence[Metric]]) -> None:
-    """Before a run: raise BadInput for a gate that nothing the run measures can match. `metrics`: scenario → its metrics."""
+def check(
+    conditions: Iterable[Condition],
+    subjects: Sequence[str],
+    metrics: Mapping[str, Sequence[Metric]],
+    settings: Mapping[str, Mapping[str, Any]],
+) -> None:
+    """Before a run: raise BadInput for a gate that nothing the run measures can match.
+
+    `metrics`, `settings`: those of each scenario. A path's last word may be a setting's value instead of a metric.
+    """
     for c in conditions:
         if c.function in OF_TWO or c.function in VERDICTS:
             raise BadInput(f"--fail-if '{c.text}': {c.function} is of two runs: coebench diff takes it")
-        matched = [(s, m) for scenario, ms in metrics.items() for m in ms for s in subjects if _names(c, s, scenario, m.name)]
-        # The last word may be a setting's value, which is known only afterwards.
-        loose = [(s, ms[0]) for scenario, ms in metrics.items() for s in subjects if ms and _rest(c, s, scenario)]
-        if not matched and not loose:
+        matched = [m for scenario, ms in metrics.items() for m in ms for s in subjects if _names(c, s, scenario, m.name)]
+        by_value = [
+            ms[0]
+            for scenario, ms in metrics.items()
+            for s in subjects
+            if ms and (word := _rest(c, s, scenario)) and {word, "all"} & set(_words(settings.get(scenario, {})))
+        ]
+        if not matched and not by_value:
             raise _nothing(c, [f"{s}.{scenario}.{m.name}" for scenario, ms in metrics.items() for m in ms for s in subjects])
-        for _, m in matched or loose:
+        for m in matched or by_value:
             bound(c, m)
+
+
+def _words(value: Any) -> list[str]:
+    """All single values within settings, as text."""
+    if isinstance(value, Mapping):
+        return [w for v in value.values() for w in _words(v)]
+    if isinstance(value, (list, tuple)):
+        return [w for v in value for w in _words(v)]
+    return [_plain(value)]
 
 
 def judge(conditions: Sequence[Condition], result: Result, *, strict: bool = True) -> tuple[Gate, ...]:

@@ -143,11 +143,18 @@ def test_before_a_run_a_gate_is_checked_against_what_it_will_measure():
     known = {name: s.metrics for name, s in SCENARIOS.items()}
 
     def check(text: str) -> None:
-        gates.check([gates.parse(text)], ["k8s", "a.b=c"], known)
+        gates.check([gates.parse(text)], ["k8s", "a.b=c"], known, {"deploy": {"instances": [10, 30]}})
 
     for good in ("k8s.deploy.last > 2", "a.b=c.deploy.last > 2min", "*.serve.p99 > 3ms", "k8s.deploy.30 > 2"):
         check(good)
-    for bad in ("swarm.deploy.last > 2", "k8s.heal.last > 2", "k8s.deploy.last > 2%", "worse"):
+    for bad in (
+        "swarm.deploy.last > 2",
+        "k8s.deploy.20 > 2",
+        "k8s.deploy.lasts > 2",
+        "k8s.heal.last > 2",
+        "k8s.deploy.last > 2%",
+        "worse",
+    ):
         with pytest.raises(BadInput):
             check(bad)
 
@@ -185,3 +192,20 @@ def test_report_ends_with_3_and_says_why(tmp_path):
 def test_samples_do_not_matter_to_a_gate():
     cell = value(12.0, samples=(SampleValue(trial="t", block=1, value=99.0),))
     assert passed("swarm.heal.downtime > 20", row(swarm=cell))
+
+
+@pytest.mark.parametrize(
+    ("gate", "says"),
+    [
+        ("swarm.deploy.all_answers > 5s", "near it: swarm.deploy.all_answer"),
+        ("k8s.deploy.all_answer > 5s", "about nothing in this run"),
+        ("swarm.deploy.all_answer > 5%", "all_answer is in s, not in %"),
+        ("worse", "coebench diff takes it"),
+        ("swarm.deploy.all_answer", "write SUBJECT.SCENARIO.METRIC"),
+    ],
+)
+def test_compare_refuses_a_gate_before_it_creates_anything(gate, says, tmp_path, monkeypatch):
+    monkeypatch.setattr("coebench.runner.run.Run.execute", lambda run: pytest.fail("the run has begun"))
+    done = CliRunner().invoke(app, ["compare", "swarm", "--runs", str(tmp_path / "runs"), "--fail-if", gate])
+    assert isinstance(done.exception, BadInput) and says in str(done.exception)
+    assert not (tmp_path / "runs").exists()
