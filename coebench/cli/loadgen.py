@@ -29,6 +29,9 @@ def run(words: Words = None) -> None:
     --cross-check wrk,h2load,hey sends the same by those too, each between two loads of our own, and prints the difference.
     """
     tools, others = _taken_out(words or [], "--cross-check")
+    if {"--help", "-h"} & set(others):
+        typer.echo("coebench loadgen run takes --cross-check wrk,h2load,hey as well: the same by those, between two of our own\n")
+        sys.stdout.flush()
     if tools is None:
         _become("run", others)
     from ..load import crosscheck, native

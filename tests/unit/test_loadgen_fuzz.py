@@ -41,12 +41,9 @@ def test_no_input_found_breaks_the_parser(tmp_path: Path) -> None:
     assert not (tmp_path / "crash").exists()
 
 
-@pytest.mark.parametrize(
-    "bug", ['if (memmem(data, size, "\\r\\n0\\n", 4)) abort();', 'if (memmem(data, size, "\\n0\\n", 3)) return data[size];']
-)
-def test_the_fuzzer_finds_what_there_is_to_find(tmp_path: Path, bug: str) -> None:
-    """A bug that one lost byte wakes: an abort, and a read of one byte beyond the end."""
-    p = fuzz(tmp_path, 40_000, 1, bug)
+def test_the_fuzzer_finds_what_there_is_to_find(tmp_path: Path) -> None:
+    """A bug that one lost byte wakes: a read of one byte beyond the end."""
+    p = fuzz(tmp_path, 40_000, 1, 'if (memmem(data, size, "\\n0\\n", 3)) return data[size];')
     assert p.returncode != 0
-    assert b"0\n" in (tmp_path / "crash").read_bytes()
-    assert "abort" in bug or "heap-buffer-overflow" in p.stderr
+    assert "heap-buffer-overflow" in p.stderr
+    assert b"\n0\n" in (tmp_path / "crash").read_bytes()
