@@ -13,7 +13,7 @@ import pytest
 from coebench import machine
 
 pytestmark = pytest.mark.lab
-SLO = "p99<2s,errors<50%"
+SLO = "p99<2000ms,errors<50%"
 
 
 @pytest.fixture(scope="module")
