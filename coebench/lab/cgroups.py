@@ -85,9 +85,9 @@ def pids(name: str = "") -> set[int]:
     """All processes in a cgroup and below it."""
     found: set[int] = set()
     for folder in folders(name):
-        for file in [folder / "cgroup.procs", *folder.rglob("cgroup.procs")]:
+        for sub, _, _ in os.walk(folder):  # which, unlike rglob, is not upset by a cgroup that goes meanwhile
             with contextlib.suppress(OSError):
-                found.update(int(p) for p in file.read_text().split())
+                found.update(int(p) for p in (Path(sub) / "cgroup.procs").read_text().split())
     return found
 
 
