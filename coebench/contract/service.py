@@ -62,6 +62,10 @@ class ServiceSpec(msgspec.Struct, frozen=True, kw_only=True):
     version: str = "v1"
     publish: bool = False  # the instance must be reachable from outside the bay (prober, generators)
     grace: float = 2.0  # seconds between asking an instance to end and killing it
+    # Seconds between two tries of the instance's kernel to find the owner of an address on its own network; 0: the kernel's, 1.
+    # For a prober, which asks addresses before anything has them. A driver that lists addresses no sooner than they can be
+    # reached, or whose instances share their host's network, leaves it.
+    neighbour_retry: float = 0.0
 
 
 class Strategy(msgspec.Struct, frozen=True, kw_only=True):

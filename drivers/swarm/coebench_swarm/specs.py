@@ -44,6 +44,10 @@ def task_template(spec: ServiceSpec) -> TaskTemplate:
             timeout=int(spec.health.timeout * SECOND),
             retries=spec.health.failures,
         )
+    rights = []
+    if spec.neighbour_retry:  # a task's address is known before its container is there: whoever asks it waits for the kernel
+        rights.append("NET_ADMIN")
+        env["COEBENCH_NEIGHBOUR_RETRY_MS"] = str(max(1, round(1000 * spec.neighbour_retry)))
     cpu = int(spec.cpu * 1e9)
     return TaskTemplate(
         ContainerSpec(
@@ -53,6 +57,7 @@ def task_template(spec: ServiceSpec) -> TaskTemplate:
             labels={VERSION: spec.version, PORT: str(spec.port)},
             stop_grace_period=int(spec.grace * SECOND),
             healthcheck=health,
+            cap_add=rights or None,
         ),
         resources=Resources(
             cpu_limit=cpu if spec.limit_cpu else None,

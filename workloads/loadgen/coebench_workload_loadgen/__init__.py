@@ -63,6 +63,7 @@ class LoadgenWorkload:
             port=7770,
             health=Health(path="/healthz"),
             publish=True,
+            neighbour_retry=0.02,
         )
 
 

@@ -5,6 +5,7 @@
 
 #include "agent.h"
 #include "clock.h"
+#include "neighbour.h"
 #include "null.h"
 #include "relay.h"
 #include "run.h"
@@ -53,6 +54,23 @@ static bool read_port(const char *option, uint16_t *port, struct complaint *c)
     return true;
 }
 
+/* As the driver wishes, for a network that is ours alone. Without the right to it the agent serves as well, only later. */
+static bool ask_neighbours_sooner(struct complaint *c)
+{
+    const char *wish = getenv("COEBENCH_NEIGHBOUR_RETRY_MS");
+    int64_t ms;
+    int done;
+
+    if (!wish || !*wish)
+        return true;
+    if (!text_int("COEBENCH_NEIGHBOUR_RETRY_MS", wish, 1, 1000, &ms, c))
+        return false;
+    done = neighbour_retry((uint64_t)ms);
+    if (done < 0)
+        fprintf(stderr, "coeload: neighbours are asked for once a second: %s\n", strerror(-done));
+    return true;
+}
+
 static int agent_main(int argc, char **argv)
 {
     struct agent_options options = {.port = DEFAULT_PORT, .allow_exec = env_is_true("COEBENCH_ALLOW_EXEC")};
@@ -81,7 +99,7 @@ static int agent_main(int argc, char **argv)
     options.name = name && *name ? name : NULL;
     if (options.join && options.name && !relay_name_good(options.name))
         return refuse("--name: up to 100 of letters, digits and ._:- only");
-    if (!read_port(port, &options.port, &c))
+    if (!read_port(port, &options.port, &c) || !ask_neighbours_sooner(&c))
         return refuse(c.text);
     return agent_run(&options);
 }
