@@ -15,7 +15,7 @@ WIDTH = 30  # blocks of a line
 
 
 class Rates(NamedTuple):
-    """One trial's seconds of load, all of its loads one after the other. `ok`, `bad`: answers and failures a second."""
+    """One trial's seconds of load, its loads one after the other. `ok`, `bad`: answers and failures a second."""
 
     ok: tuple[float, ...]
     bad: tuple[float, ...]
@@ -32,17 +32,22 @@ class Line(NamedTuple):
 def rates(result: Result, observations: Iterable[Observation]) -> dict[str, dict[str, tuple[str, Rates]]]:
     """Scenario → subject → the first trial of it that ended well and recorded its seconds, and these.
 
-    Warm-up is left out, and so is a load's end, in which nothing is sent any more. Seconds of several generators are added.
+    Warm-up is left out, and so is a load's end, in which nothing is sent any more. Where a trial has both, closed loops are
+    too: beside what a machine can do at most, a dip in a planned rate would not be seen. Seconds of several generators are
+    added.
     """
     scenario = {t.id: t for t in result.trials if t.status == "ok"}
     order = {t.id: i for i, t in enumerate(result.trials)}
     seen: dict[str, list[tuple[float, float, float, float]]] = {}
+    closed: dict[str, list[tuple[float, float, float, float]]] = {}
     for o in observations:
         if o.name != "load.second" or o.trial not in scenario or o.data.get("phase", "measured") != "measured":
             continue
         n = _numbers(o.data)
         if n is not None and math.isfinite(o.at):
-            seen.setdefault(o.trial, []).append((o.at, *n))
+            kind = closed if o.data.get("loop") == "closed" else seen
+            kind.setdefault(o.trial, []).append((o.at, *n))
+    seen = closed | seen
     out: dict[str, dict[str, tuple[str, Rates]]] = {}
     for trial in sorted(seen, key=lambda i: order[i]):
         t = scenario[trial]

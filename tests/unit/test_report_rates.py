@@ -30,6 +30,13 @@ def test_seconds_of_several_generators_are_added_and_warm_up_is_left_out(result)
     assert found[0] == "b1.swarm.serve" and found[1].ok == (200, 400, 600, 800) and not any(found[1].bad)
 
 
+def test_a_closed_loop_is_shown_where_there_is_no_other(result):
+    closed = [second(i, 30_000, loop="closed", rate=0.0) for i in range(4)]
+    assert rates(result, closed)["serve"]["swarm"][1].ok == (30_000,) * 4
+    opened = [second(10 + i, 1000, loop="open", rate=1000.0) for i in range(4)]
+    assert rates(result, closed + opened)["serve"]["swarm"][1].ok == (1000,) * 4
+
+
 def test_the_first_trial_that_ended_well_is_shown(result):
     told = [second(i, 10 * b, trial=f"b{b}.swarm.serve") for b in (3, 2) for i in range(5)]
     assert rates(result, told)["serve"]["swarm"][0] == "b2.swarm.serve"
