@@ -16,7 +16,19 @@ import scipy.stats
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from coebench.contract import BadInput, Burst, Capability, LoadPlan, LoadResult, Observation, Reach, Routing, Support, Target
+from coebench.contract import (
+    BadInput,
+    Burst,
+    Capability,
+    LoadPlan,
+    LoadResult,
+    Observation,
+    Reach,
+    Routing,
+    Support,
+    Target,
+    Unsupported,
+)
 from coebench.scenarios import reaching, steady
 from coebench.scenarios.crossing import cross_check, crossed
 from coebench.scenarios.edge import MOST, Try, edge, following
@@ -366,17 +378,16 @@ def test_a_cross_check_stands_between_two_loads_of_our_own() -> None:
 
 def test_a_routing_that_is_not_there_or_silent_is_refused_with_the_reason(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reaching, "PATIENCE", 0.05)
-    have = {Capability.NATIVE: Support(True), Capability.PROXY: Support(False, "no proxy here")}
     prober = Prober(answering(1000.0))
-    trial = Trial(prober, {}, have)
-    assert reaching.reach(trial, "serve", Routing.PROXY, alone=False) is None
+    lacking = Trial(prober, {}, {Capability.NATIVE: Support(False, "no ip_vs here")})
+    assert reaching.reach(lacking, "serve", Routing.NATIVE, alone=False) is None
+    trial = Trial(prober, {}, {Capability.NATIVE: Support(True)})
     assert reaching.reach(trial, "serve", Routing.NATIVE, alone=False) is None
     assert prober.unwatched == ["10.0.0.9"]
-    told = [o["text"] for o in trial.named("warning")]
-    assert told[0] == "Engine: routing proxy was not measured: no proxy here"
-    assert "10.0.0.9:80 (a virtual IP) gave no answer" in told[1]
-    with pytest.raises(Exception, match="no proxy here"):
-        reaching.reach(trial, "serve", Routing.PROXY, alone=True)
+    assert lacking.named("warning")[0]["text"] == "Engine: routing native was not measured: no ip_vs here"
+    assert "10.0.0.9:80 (a virtual IP) gave no answer" in trial.named("warning")[0]["text"]
+    with pytest.raises(Unsupported, match="no ip_vs here"):
+        reaching.reach(lacking, "serve", Routing.NATIVE, alone=True)
 
 
 @pytest.mark.parametrize(
