@@ -243,8 +243,18 @@ def _spec(trial: Trial, service: str, wanted: int) -> ServiceSpec:
 
 
 def _once(trial: Trial, method: str, path: str, target: Target) -> LoadResult:
-    """One request, or a few alike in a millisecond: done twice, what they ask for is the same."""
-    plan = LoadPlan(targets=(target,), path=path, method=method, connections=1, duration=0.001, warmup=0.0, timeout=2.0)
+    """One request: an open load of one arrival, which waits for its connection however long that takes to open."""
+    plan = LoadPlan(
+        targets=(target,),
+        path=path,
+        method=method,
+        rate=20.0,
+        arrivals="constant",
+        connections=1,
+        duration=0.05,
+        warmup=0.0,
+        timeout=2.0,
+    )
     told = threading.Event()
     flow = trial.prober.begin(plan, lambda _: told.set())
     told.wait(plan.timeout)  # its first second, all that there is of it
