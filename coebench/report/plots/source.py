@@ -172,6 +172,8 @@ def _about(data: Mapping[str, Any]) -> tuple[tuple[str, Any], ...]:
 def where(scenario: str, about: Iterable[tuple[str, Any]]) -> str:
     """The same in words; empty if there is nothing to tell."""
     told = {k: v for k, v in about if k not in ("loop", "service", "step") and v}
+    if told.keys() - {"window", "rate"}:
+        told.pop("window", None)  # what it is made of is told
     service = next((str(v) for k, v in about if k == "service"), "").removeprefix(f"{scenario}-")
     return ", ".join(w for w in (clean(service) if service != scenario else "", setting(told)) if w)
 
