@@ -27,7 +27,7 @@ SAID = {
     "message timed out": "MessagingTimeout: Timed out waiting for a reply to message ID 1f",
     "too many open files": "OSError: [Errno 24] Too many open files",
     "signal not received in time": "WaitConditionTimeout: resources.worker_wait: 0 of 1 received",
-    "quota": "Resource limit exceeded: You have reached the maximum clusters per project, quota is 20",
+    "quota": "Resource limit exceeded: You have reached the maximum clusters per project, 1 (HTTP 403)",
     "no host has room": "ResourceInError: Went to status ERROR due to: No valid host was found.",
     "keypair missing": "Unable to find keypair mine. (HTTP 404)",
     "image unfit": "Image 7d doesn't contain os_distro field. (HTTP 404)",

@@ -60,7 +60,7 @@ KINDS = (
     ),
     Kind(
         "quota",
-        r"quota|Request Entity Too Large|over limit|ResourceLimitExceeded",
+        r"quota|Request Entity Too Large|over limit|limit exceeded|ResourceLimitExceeded|maximum clusters per project",
         "ask for more quota (coebench doctor --provisioner magnum prints what the plan needs), or use fewer or smaller nodes",
         "Magnum's, Nova's and Neutron's quotas",
     ),
