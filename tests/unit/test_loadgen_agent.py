@@ -662,64 +662,50 @@ def test_a_full_backlog_is_told_as_unsent(binary: Path) -> None:
 
 
 RATE, SECONDS, CATCHUP, STOP = 10_000, 10, 4, 0.2
-OTHERS = 4e6  # ns that anything else may have kept the server from running in one go
-WAITED = 0.02  # seconds that the generator's threads may have waited for a CPU, in all
+OTHERS = 1.5e6  # ns that anything else may have kept the server from running in one go
 
 
-def _waited(pid: int) -> float:
-    """Seconds that a process' threads were ready to run and did not: the kernel's own account (run-queue wait)."""
-    tasks = Path(f"/proc/{pid}/task").iterdir()
-    return sum(int((t / "schedstat").read_text().split()[1]) for t in tasks) / 1e9
-
-
-def _stopped_once(binary: Path) -> tuple[Event, float, str]:
-    """One run against a server that is stopped for 200 ms; how long it really stood still, and what else disturbed it."""
+def _stopped_once(binary: Path) -> tuple[Event, float, float]:
+    """One run against a server that is stopped for 200 ms; how long it really stood still, and for how long next to that, in
+    ms, as the server itself saw it."""
     with NullServer(binary, tell_pauses=True) as server:
         command = [str(binary), "run", server.url, "--json", "--rate", str(RATE), "--duration", f"{SECONDS}s"]
-        process = subprocess.Popen([*command, "--connections", "4", "--catchup", str(CATCHUP)], stdout=subprocess.PIPE)
+        process = subprocess.Popen([*command, "--catchup", str(CATCHUP)], stdout=subprocess.PIPE)
         time.sleep(SECONDS / 2)
         server.process.send_signal(signal.SIGSTOP)
         time.sleep(STOP)
         server.process.send_signal(signal.SIGCONT)
-        time.sleep(SECONDS / 2 - STOP - 0.5)
-        waited = _waited(process.pid)
-        done = json.loads(process.communicate(timeout=SECONDS + 10)[0])
+        done = json.loads(process.communicate(timeout=2 * SECONDS)[0])
         pauses = server.pauses()
     lengths = sorted((to - since for since, to in pauses if done["measured_from"] < to <= done["measured_to"]), reverse=True)
-    disturbed = ""
-    if lengths[1] > OTHERS:
-        disturbed = f"the server stood still for {lengths[1] / 1e6:.1f} ms more"
-    elif waited > WAITED:
-        disturbed = f"the generator waited for a CPU for {waited * 1e3:.0f} ms"
-    return done, lengths[0] / 1e6, disturbed
+    return done, lengths[0] / 1e6, lengths[1] / 1e6
 
 
 @pytest.mark.timeout(120)
 def test_a_stopped_server_shows_in_the_corrected_latency_alone(binary: Path) -> None:
-    """By arithmetic to 2 %, from how long the server itself says that it stood still. A run in which the machine kept either
-    of the two from running for other reasons proves nothing, and is done again."""
-    if not Path("/proc/self/schedstat").exists():
-        pytest.skip("this kernel does not tell how long a process waits for a CPU")
+    """By arithmetic to 2 %, from how long the server itself says that it stood still. What else keeps one of the two from
+    running only adds to that, so of three runs one must be right; where the server was disturbed in all, nothing is shown."""
+    told = []
     for _ in range(3):
-        done, stopped, disturbed = _stopped_once(binary)
+        done, stopped, other = _stopped_once(binary)
         reconcile(done)
+        corrected, raw = done["latency_ms"], done["raw_latency_ms"]
         assert stopped > STOP * 1e3 * 0.95
-        assert done["latency_ms"]["max"] >= stopped * 0.98  # disturbed or not, no one's waiting is lost
-        assert done["latency_ms"]["p99"] > 100
-        if not disturbed:
+        assert corrected["max"] >= stopped * 0.98  # disturbed or not, nobody's waiting is lost
+        # Who is due during the stop waits for its end, and then for those before him: the
+        # backlog shrinks at (catchup - 1) times the rate, so waiting falls linearly to none.
+        waiting = RATE * stopped / 1e3 * CATCHUP / (CATCHUP - 1)
+        p99 = stopped * (1 - RATE * SECONDS * 0.01 / waiting)
+        right = corrected["max"] == pytest.approx(stopped, rel=0.02) and corrected["p99"] == pytest.approx(p99, rel=0.02)
+        # Of the raw latencies, only those that were on their way know of it.
+        if right and raw["p99"] < 20 and raw["max"] == pytest.approx(stopped, rel=0.02):
             assert done["ok"] == RATE * SECONDS
-            break
-    else:
-        pytest.skip(f"the machine is too busy for the arithmetic: in the last of three runs {disturbed}")
-    # Who is due during the stop waits for its end, and then for those before him: the
-    # backlog shrinks at (catchup - 1) times the rate, so waiting falls linearly to none.
-    waiting = RATE * stopped / 1e3 * CATCHUP / (CATCHUP - 1)
-    p99 = stopped * (1 - RATE * SECONDS * 0.01 / waiting)
-    assert done["latency_ms"]["max"] == pytest.approx(stopped, rel=0.02)
-    assert done["latency_ms"]["p99"] == pytest.approx(p99, rel=0.02)
-    # Of the raw latencies, only those that were on their way know of it.
-    assert done["raw_latency_ms"]["p99"] < 20
-    assert done["raw_latency_ms"]["max"] == pytest.approx(stopped, rel=0.02)
+            return
+        said = f"p99 {corrected['p99']:.1f} of {p99:.1f} ms, max {corrected['max']:.1f} of {stopped:.1f} ms"
+        told.append((other * 1e6 > OTHERS, f"{said}; the server stood still for {other:.1f} ms besides"))
+    if all(disturbed for disturbed, _ in told):
+        pytest.skip(f"the machine is too busy for the arithmetic: {told[-1][1]}")
+    pytest.fail("; ".join(text for _, text in told))
 
 
 def test_sigterm_ends_loads_with_their_figures(binary: Path, null: NullServer) -> None:
