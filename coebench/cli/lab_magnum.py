@@ -7,8 +7,6 @@ from collections.abc import Callable
 
 import typer
 
-from ..contract import BadInput
-
 
 def install(say: Callable[[str], None]) -> None:
     """Build what it needs into the cache."""
@@ -19,6 +17,7 @@ def install(say: Callable[[str], None]) -> None:
 
 def up() -> None:
     """Start it and say how it is used."""
+    from ..contract import BadInput
     from ..lab import lock
     from ..lab.magnum import plane
 
@@ -70,6 +69,7 @@ def status() -> None:
 
 def logs(service: str | None, lines: int) -> None:
     """The ends of its services' logs. Raises BadInput."""
+    from ..contract import BadInput
     from ..lab.magnum import plane
 
     state = plane.opened()

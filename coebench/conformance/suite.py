@@ -55,7 +55,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
         found: dict[str, list[str]] = {}
         for o in self.failed:
             for capability in o.needs:
-                if not o.reason.startswith(f"{capability}: "):
+                if o.reason != f"{capability}: missing without a reason":
                     found.setdefault(capability, []).append(o.name)
         return {capability: tuple(names) for capability, names in found.items()}
 

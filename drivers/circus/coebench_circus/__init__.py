@@ -1,5 +1,0 @@
-"""Circus for coebench."""
-
-from .driver import CircusDriver
-
-__all__ = ["CircusDriver"]
