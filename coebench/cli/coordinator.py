@@ -12,9 +12,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ..contract import BadInput, Burst, LoadPlan, LoadResult, Target
-
 if TYPE_CHECKING:
+    from ..contract import Burst, LoadResult, Target
     from ..load.coordinator import Coordinator
 
 URL = re.compile(r"http://(\[[0-9a-fA-F:%.]+\]|[^/:?#@\[\],]+)(?::(\d+))?(/[^#]*)?$")
@@ -43,6 +42,7 @@ def coordinator(
 
     Exit code 1 if a generator was lost, late or odd: the figures are printed with what they lack.
     """
+    from ..contract import BadInput, LoadPlan
     from ..load.coordinator import Coordinator
 
     if arrivals not in ("constant", "poisson"):
@@ -130,6 +130,7 @@ def _print(r: LoadResult, as_json: bool) -> None:
 
 @contextlib.contextmanager
 def _relay(port: int) -> Iterator[None]:
+    from ..contract import BadInput
     from ..load import native
 
     process = subprocess.Popen(
@@ -146,6 +147,8 @@ def _relay(port: int) -> Iterator[None]:
 
 
 def _address(text: str) -> tuple[str, int]:
+    from ..contract import BadInput
+
     host, colon, port = text.rpartition(":")
     if not colon or not host or not port.isdigit() or not 0 < int(port) < 65536:
         raise BadInput(f"{text!r} is not HOST:PORT")
@@ -153,6 +156,8 @@ def _address(text: str) -> tuple[str, int]:
 
 
 def _targets(urls: list[str]) -> tuple[tuple[Target, ...], str]:
+    from ..contract import BadInput, Target
+
     if not urls:
         raise BadInput("name at least one URL to ask")
     targets: list[Target] = []
