@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import re
 import subprocess
 import sys
+import time
+import urllib.request
 from pathlib import Path
 
 import pytest
@@ -20,11 +24,47 @@ def coebench(*args: str, timeout: float = 600) -> subprocess.CompletedProcess[st
 
 @pytest.fixture(scope="module")
 def smoke(lab_installed: object, tmp_path_factory: pytest.TempPathFactory) -> tuple[dict, Path]:
-    """One smoke run of all three."""
-    runs = tmp_path_factory.mktemp("runs")
-    p = coebench("compare", *COES, "--profile", "smoke", "--json", "--runs", str(runs))
-    assert p.returncode == 0, p.stderr
-    return json.loads(p.stdout), next(runs.iterdir())
+    """One smoke run of all three, followed meanwhile as a browser and a Prometheus would: what those saw is in `live`."""
+    base = tmp_path_factory.mktemp("smoke")
+    runs = base / "runs"
+    following = ["--live", "--live-web", "0", "--serve-metrics", "0"]
+    command = [sys.executable, "-m", "coebench", "compare", *COES, "--profile", "smoke", "--json", "--runs", str(runs)]
+    with (base / "out").open("wb") as out, (base / "err").open("wb") as err:
+        p = subprocess.Popen([*command, *following], stdout=out, stderr=err)
+        try:
+            live.follow(base / "err", p)
+            assert p.wait(600) == 0, (base / "err").read_text()
+        finally:
+            p.terminate()
+    live.lines = (base / "err").read_text().splitlines()
+    return json.loads((base / "out").read_text()), next(runs.iterdir())
+
+
+class Live:
+    """What could be seen of the run while it went on. `parts`: the page's, as they last were."""
+
+    def __init__(self) -> None:
+        self.parts: dict[str, str] = {}
+        self.metrics = ""
+        self.over = False
+        self.lines: list[str] = []
+
+    def follow(self, err: Path, run: subprocess.Popen[bytes]) -> None:
+        """Until the server says that the run is over."""
+        while not (found := dict(re.findall(r"^(live|metrics): (\S+)$", err.read_text(), re.MULTILINE))).get("live"):
+            assert run.poll() is None, err.read_text()
+            time.sleep(0.05)
+        with urllib.request.urlopen(found["live"] + "events", timeout=60) as stream:
+            for line in stream:
+                if line.startswith(b"data: {"):
+                    self.parts |= json.loads(line.removeprefix(b"data: "))
+                    # It ends with the run, perhaps between two looks.
+                    with contextlib.suppress(OSError), urllib.request.urlopen(found["metrics"], timeout=10) as answer:
+                        self.metrics = answer.read().decode()
+                self.over = self.over or line.startswith(b"event: over")
+
+
+live = Live()
 
 
 @pytest.mark.timeout(600)
@@ -42,6 +82,28 @@ def test_all_is_measured_on_all_three(smoke: tuple[dict, Path]) -> None:
     assert result["bays"]["k8s"]["engine"] == "Kubernetes"
     assert result["bays"]["mesos"]["version"] == "1.11.0"
     assert all(b["nodes"] == 3 and b["notes"] and b["timeouts"] for b in result["bays"].values())
+
+
+def test_it_could_be_followed_as_it_went(smoke: tuple[dict, Path]) -> None:
+    result, folder = smoke
+    assert live.over
+    for engine in ("Kubernetes", "Docker Swarm", "Mesos"):
+        assert engine in live.parts["cards"]
+    assert "The run has ended." in live.parts["status"]
+    assert "<svg" in live.parts["plots"]
+    requests = re.findall(
+        r'^coebench_requests_total\{loop="open",result="good",scenario="serve",subject="(\w+)"\} (\S+)$',
+        live.metrics,
+        re.MULTILINE,
+    )
+    counted = {subject: int(float(n)) for subject, n in requests}
+    loads = [json.loads(line) for line in (folder / "observations.jsonl").read_text().splitlines() if '"name":"load"' in line]
+    answered = {o["trial"].split(".")[1]: o["data"]["ok"] for o in loads if o["data"]["loop"] == "open"}
+    last = result["run"]["order"][-1].split(".")[1]  # its end may come between two looks
+    for coe in set(COES) - {last}:
+        assert counted[coe] == pytest.approx(answered[coe], rel=0.01), "good answers are told as they come"
+    seconds = [line for line in live.lines if re.search(r"serve: [\d.]+k?/s, p50 ", line)]
+    assert len(seconds) >= 3 * len(COES)
 
 
 def value(result: dict, metric: str, coe: str) -> float:
