@@ -253,3 +253,16 @@ def test_an_engine_that_does_not_answer_is_not_at_its_baseline() -> None:
 
     driver.services = types.MethodType(away, driver)
     assert "does not say" in baseline.differences(0.0)
+
+
+def test_nodes_that_may_not_be_listed_are_left_out() -> None:
+    driver: Any = Driver()
+
+    def refused(self: Any) -> Any:
+        raise EngineError("listing nodes", "nodes is forbidden")
+
+    driver.nodes = types.MethodType(refused, driver)
+    baseline = Baseline(driver)
+    assert baseline.differences(0.0) == ""
+    driver.listed = [("prober", "x")]
+    assert baseline.differences(0.0) == "services x are still there"
