@@ -92,7 +92,7 @@ class Idle:
             better=Better.LOWER,
             title="an instance adds: memory",
             definition="By how much the anonymous memory of all hosts, containers with it, grew from the least to the greatest "
-            "number of instances, divided by the difference of the numbers.",
+            "number of instances, divided by the difference of the numbers; 0 if the engine gave back more meanwhile.",
         ),
         *(
             Metric(
