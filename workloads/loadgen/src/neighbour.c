@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <net/if.h>
+#include <stddef.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -17,7 +18,10 @@ enum {
     TABLE_PARAMETERS = 6, /* NDTA_PARMS */
     FOR_INTERFACE = 1,    /* NDTPA_IFINDEX */
     RETRY_TIME = 5,       /* NDTPA_RETRANS_TIME, milliseconds */
+    RETRIES = 11,         /* NDTPA_MCAST_PROBES */
 };
+
+#define FOR_MS 60000 /* how long the kernel asks for an owner; its own is 3 tries */
 
 struct header {
     uint32_t len;
@@ -39,6 +43,8 @@ struct request {
     uint32_t index;
     struct attribute retry;
     uint32_t ms[2]; /* one u64, which attributes align to 4 only */
+    struct attribute retries;
+    uint32_t count;
 };
 
 struct answer {
@@ -60,9 +66,10 @@ static int set(int fd, const char *table, uint8_t family, unsigned index, uint64
     r.index = index;
     r.retry = (struct attribute){.len = sizeof r.retry + sizeof r.ms, .type = RETRY_TIME};
     memcpy(r.ms, &ms, sizeof r.ms);
-    r.parameters = (struct attribute){
-        .len = sizeof r.parameters + sizeof r.interface + sizeof r.index + sizeof r.retry + sizeof r.ms,
-        .type = TABLE_PARAMETERS};
+    /* Giving up drops the connections' first packets, which TCP sends again a second later. */
+    r.retries = (struct attribute){.len = sizeof r.retries + sizeof r.count, .type = RETRIES};
+    r.count = (uint32_t)(FOR_MS / ms);
+    r.parameters = (struct attribute){.len = sizeof r - offsetof(struct request, parameters), .type = TABLE_PARAMETERS};
     if (send(fd, &r, sizeof r, 0) < 0 || recv(fd, &a, sizeof a, 0) < (ssize_t)(sizeof a.head + sizeof a.error))
         return -errno;
     return a.head.type == TYPE_ERROR ? a.error : -EPROTO;

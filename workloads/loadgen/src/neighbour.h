@@ -2,7 +2,9 @@
  *
  * A prober asks an address before anything has it. The kernel then asks for its
  * owner once a second: an instance that comes up in between is seen up to a second
- * late, however often we try. On a network of our own that can be changed.
+ * late, however often we try. On a network of our own that can be changed: it asks
+ * every few milliseconds, and for a minute, so that what waits for the answer is sent
+ * when it comes.
  */
 #ifndef COELOAD_NEIGHBOUR_H
 #define COELOAD_NEIGHBOUR_H

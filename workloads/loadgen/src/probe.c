@@ -34,11 +34,13 @@ struct watch {
         uint64_t probes;
         uint64_t good;
         uint64_t failed;
-        uint64_t abandoned; /* still unanswered when the watch ended */
+        uint64_t abandoned; /* given up for a newer one, or still unanswered when the watch ended */
         uint64_t skipped;   /* due, but as many as allowed were outstanding */
         int64_t max_gap;
     } tally; /* of endpoints that are gone */
 };
+
+#define PATIENCE (50 * NS_PER_MS) /* with a connection that is being made, if its place is wanted */
 
 enum attempt_state { FREE, CONNECTING, ASKED, IDLE /* connected, nothing asked */ };
 
@@ -289,6 +291,27 @@ static void attempt_late(struct timer *timer)
     attempt_failed(container_of(timer, struct attempt, deadline), FAULT_TIMEOUT);
 }
 
+/* A first packet that comes before the network knows the address is lost, and TCP sends
+ * the next one only a second later. With every attempt waiting for that, an instance
+ * would be seen on a grid of whole seconds. So an attempt that can't connect gives way to
+ * a new one; but never the first of them, for a network that is just slow. */
+static struct attempt *give_way(struct endpoint *e, int64_t now)
+{
+    struct attempt *oldest = NULL;
+
+    for (int i = 1; i < e->watch->inflight; i++) {
+        struct attempt *a = &e->attempts[i];
+
+        if (a->state == CONNECTING && now - a->sent >= PATIENCE && (!oldest || a->sent < oldest->sent))
+            oldest = a;
+    }
+    if (oldest) {
+        e->tally.abandoned++;
+        drop_connection(oldest);
+    }
+    return oldest;
+}
+
 static void probe_once(struct endpoint *e)
 {
     struct watch *watch = e->watch;
@@ -306,6 +329,8 @@ static void probe_once(struct endpoint *e)
         if (candidate->state == FREE && !a)
             a = candidate;
     }
+    if (!a)
+        a = give_way(e, clock_mono());
     if (!a) {
         e->tally.skipped++;
         return;
