@@ -104,7 +104,11 @@ class MesosDriver:
         secrets = _tls(access, session)
         driver = cls(access, session)
         driver._secrets = secrets
-        driver._info = driver._json(f"reaching Marathon at {access.url}", "GET", "/v2/info")
+        try:
+            driver._info = driver._json(f"reaching Marathon at {access.url}", "GET", "/v2/info")
+        except EngineError:
+            driver.close()  # a connection that fails leaves no key on the disk
+            raise
         return driver
 
     def close(self) -> None:

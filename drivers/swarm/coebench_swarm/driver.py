@@ -91,24 +91,28 @@ class SwarmDriver:
         if not access.url:
             raise BadInput("Swarm is reached by a manager's Docker API; there is no URL in this bay's access")
         secrets, tls = _tls(access)
-        try:
-            api = Client(base_url=access.url, tls=tls or False, version="auto", timeout=TIMEOUT)
-        except DockerException as e:
-            raise EngineError(f"reaching Docker at {access.url}", str(e)) from e
-        ip_vs = access.options.get("ip_vs", "whether the nodes' kernels have ip_vs is not known")
-        driver = cls(api, access.url, access.nodes, tls, secrets, ip_vs)
-        info = driver._call("asking Docker", api.info)
-        if not info.get("Swarm", {}).get("ControlAvailable"):
-            raise BadInput(f"Docker at {access.url} is no manager of a swarm")
-        listed = driver._call("listing networks", lambda: api.networks(names=[specs.NETWORK]))  # names like it come too
-        if not any(n["Name"] == specs.NETWORK for n in listed):
-            with contextlib.suppress(Conflict):  # somebody else was quicker
-                driver._call(
-                    "making the overlay network",
-                    lambda: api.create_network(
-                        specs.NETWORK, driver="overlay", attachable=True, labels=specs.OURS, scope="swarm"
-                    ),
-                )
+        with contextlib.ExitStack() as undo:  # a connection that fails leaves no key on the disk
+            if secrets:
+                undo.callback(shutil.rmtree, secrets, ignore_errors=True)
+            try:
+                api = Client(base_url=access.url, tls=tls or False, version="auto", timeout=TIMEOUT)
+            except DockerException as e:
+                raise EngineError(f"reaching Docker at {access.url}", str(e)) from e
+            ip_vs = access.options.get("ip_vs", "whether the nodes' kernels have ip_vs is not known")
+            driver = cls(api, access.url, access.nodes, tls, secrets, ip_vs)
+            info = driver._call("asking Docker", api.info)
+            if not info.get("Swarm", {}).get("ControlAvailable"):
+                raise BadInput(f"Docker at {access.url} is no manager of a swarm")
+            listed = driver._call("listing networks", lambda: api.networks(names=[specs.NETWORK]))  # names like it come too
+            if not any(n["Name"] == specs.NETWORK for n in listed):
+                with contextlib.suppress(Conflict):  # somebody else was quicker
+                    driver._call(
+                        "making the overlay network",
+                        lambda: api.create_network(
+                            specs.NETWORK, driver="overlay", attachable=True, labels=specs.OURS, scope="swarm"
+                        ),
+                    )
+            undo.pop_all()
         return driver
 
     def close(self) -> None:
