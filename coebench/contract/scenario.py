@@ -40,6 +40,9 @@ class Trial(Protocol):
     def remove(self, service: str) -> None:
         """Remove a service and wait until nothing of it is listed any more: the bay is at its baseline again."""
 
+    def leave(self, service: str) -> None:
+        """Remove a service at the trial's end: as `remove`, but nothing is waited for where the bay is deleted next."""
+
     def fail(self, host: str, fault: NodeFault) -> None:
         """Make a host fail; returns when it has. The scenario heals it before it returns. Raises Unsupported."""
 

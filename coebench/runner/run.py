@@ -169,7 +169,7 @@ class Run:
                         baseline = Baseline(journaled)
                         while waiting:
                             info = waiting.pop(0)
-                            outcome = self._trial(info, bay, journaled, prober, baseline)
+                            outcome = self._trial(info, bay, journaled, prober, baseline, last=not waiting)
                             if outcome.status not in ("ok", "skipped") or outcome.flag:
                                 break
                     finally:
@@ -213,7 +213,9 @@ class Run:
         prober: BayProber,
         baseline: Baseline | None,
         bays: TrialBays | None = None,
+        last: bool = False,
     ) -> Outcome:
+        """`last`: the bay is deleted next, so nothing has to wait until it is as it was."""
         scenario = self.scenarios[info.scenario]
         observe = self._observe(info.id)
         begun, cpu = time.monotonic(), _cpu()
@@ -237,6 +239,7 @@ class Run:
                     provisioner=self.provisioner,
                     bays=bays,
                     tools=self._loadgen,
+                    last=last,
                 )
                 scenario.run(trial)
         except PhaseTimeout as e:
@@ -261,7 +264,7 @@ class Run:
         self._cpu[info.scenario][0] += _cpu() - cpu
         self._cpu[info.scenario][1] += seconds
         flag = ""
-        if status == "ok" and baseline and (said := baseline.differences()):
+        if status == "ok" and baseline and not last and (said := baseline.differences()):
             flag = f"the bay did not return to its baseline: {said}; what follows gets a new one"
             observe("bay.unclean", what=said)
         outcome = Outcome(status=status, seconds=seconds, reason=reason, evidence=evidence, flag=flag)

@@ -48,7 +48,9 @@ class TrialRun:
         provisioner: Provisioner | None = None,
         bays: Any = None,
         tools: Workload | None = None,
+        last: bool = False,
     ) -> None:
+        """`last`: the bay is deleted after this trial."""
         self.id = ident
         self.seed = zlib.crc32(f"{seed} {ident}".encode())
         self.bay = bay
@@ -61,6 +63,7 @@ class TrialRun:
         self._provisioner = provisioner
         self.bays = bays
         self.tools = tools or workload
+        self._last = last
 
     @contextlib.contextmanager
     def phase(self, name: str, timeout: float) -> Iterator[_Deadline]:
@@ -87,6 +90,12 @@ class TrialRun:
                     break
                 deadline.waiting_for(f"{len(live)} instances are still listed, the first as {live[0].engine_state}")
                 watch.next(min(1.0, deadline.left()))
+
+    def leave(self, service: str) -> None:
+        if self._last:
+            self.driver.remove(service)
+        else:
+            self.remove(service)
 
     def fail(self, host: str, fault: NodeFault) -> None:
         self._bays("failing a host").fail_node(self.bay, host, fault, self.observe)

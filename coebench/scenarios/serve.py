@@ -165,7 +165,7 @@ class Serve:
                         self._serve(trial, plan, {k: v for k, v in cell.items() if k in varied})
                 reaching.leave(trial, SERVICE, routing)
             with trial.phase("remove", s["timeout"]):
-                trial.remove(SERVICE)
+                (trial.leave if instances == _listed(s["instances"])[-1] else trial.remove)(SERVICE)
 
     def _deploy(self, trial: Trial, instances: int) -> None:
         spec = trial.workload.service(SERVICE, instances, trial.workload.versions[0])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import subprocess
 import sys
@@ -142,6 +141,17 @@ class Large(Everything):
         return super().facts(t)
 
 
+# A process's greatest memory counts from before its exec: a child of the (large) test process would have its size. So a
+# small process starts it.
+MEASURED = """
+import resource, subprocess, sys
+status = subprocess.call(sys.argv[1:])
+used = resource.getrusage(resource.RUSAGE_CHILDREN)
+print(used.ru_utime + used.ru_stime, used.ru_maxrss)
+sys.exit(status)
+"""
+
+
 def test_a_hundred_trials_and_ten_million_requests(tmp_path: Path) -> None:
     """The report in 5 s (of CPU: the machine has other work), the page below 3 MB, in 300 MB of memory."""
     run = Large(tmp_path, blocks=7)
@@ -151,11 +161,10 @@ def test_a_hundred_trials_and_ten_million_requests(tmp_path: Path) -> None:
     assert len(result.trials) >= 100 and Large.requests >= 10_000_000
     page = tmp_path / "report.html"
     command = [*COEBENCH, "report", str(path), "--format", "html", "-o", str(page)]
-    process = subprocess.Popen(command)
-    _, status, used = os.wait4(process.pid, 0)
-    process.returncode = status
-    assert status == 0
+    done = subprocess.run([sys.executable, "-c", MEASURED, *command], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    cpu, memory = (float(v) for v in done.stdout.split()[-2:])
     assert page.stat().st_size < 3 << 20
-    assert used.ru_utime + used.ru_stime < 5
-    assert used.ru_maxrss < 300 << 10
-    print(f"{page.stat().st_size >> 10} KiB, {used.ru_utime + used.ru_stime:.1f} s, {used.ru_maxrss >> 10} MiB")
+    assert cpu < 5
+    assert memory < 300 << 10
+    print(f"{page.stat().st_size >> 10} KiB, {cpu:.1f} s, {memory / 1024:.0f} MiB")
