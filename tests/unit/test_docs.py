@@ -153,7 +153,8 @@ def test_links_lead_somewhere(page: Path) -> None:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=ids)
-def test_command_lines_are_understood(page: Path) -> None:
+def test_command_lines_are_understood(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))  # --install-completion does as it says while it is parsed
     assert [(words, why) for words in command_lines(page.read_text()) if (why := refusal(words))] == []
 
 
