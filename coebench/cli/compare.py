@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from ..hooks import Outcome, TrialInfo
-    from ..results.gates import Condition
+    from ..results.gates import Condition, Shorts
     from ..results.model import Gate, Result
     from ..runner.plan import Plan
     from ..runner.run import Run
@@ -143,9 +143,9 @@ def compare(
     with following(live, live_web, serve_metrics) as listeners:
         run = Run(effective, runs, command, [*listeners, first], lambda text: print(text, file=sys.stderr, flush=True))
         first.run = run
-        gates.check(
-            conditions, [s.name for s in effective.subjects], {n: s.metrics for n, s in run.scenarios.items()}, effective.settings
-        )
+        metrics = {n: s.metrics for n, s in run.scenarios.items()}
+        short = gates.shorts(run.scenarios)
+        gates.check(conditions, [s.name for s in effective.subjects], metrics, effective.settings, short)
         try:
             result = run.execute()
         except Interrupted:
@@ -156,7 +156,7 @@ def compare(
         folder = getattr(run, "folder", None)
         print(f"coebench: interrupted; what was seen is in {folder}, the bays are gone", file=sys.stderr)
         raise typer.Exit(130)
-    result = gated(result, conditions, strict=False)
+    result = gated(result, conditions, short, strict=False)
     outputs.render([result], [run.folder], "json" if json else "terminal", sys.stdout)
     print(f"run folder: {run.folder}", file=sys.stderr)
     raise typer.Exit(told(result.gates) or (0 if result.measured else 1))
@@ -257,19 +257,22 @@ def report(
 
     conditions = [gates.parse(text) for text in fail_if or ()]
     known = scenarios()
-    results = [gated(derive.load(run, known), conditions) for run in runs]
+    short = gates.shorts(known)
+    results = [gated(derive.load(run, known), conditions, short) for run in runs]
     outputs.write(runs, results, format, output, theme)
     if code := told([g for r in results for g in r.gates]):
         raise typer.Exit(code)
 
 
-def gated(result: Result, conditions: list[Condition], strict: bool = True) -> Result:
+def gated(result: Result, conditions: list[Condition], short: Shorts, strict: bool = True) -> Result:
     """The result with what became of the conditions; `strict` raises BadInput for one that it has no row for."""
     import msgspec
 
     from ..results import gates
 
-    return msgspec.structs.replace(result, gates=gates.judge(conditions, result, strict=strict)) if conditions else result
+    if not conditions:
+        return result
+    return msgspec.structs.replace(result, gates=gates.judge(conditions, result, strict=strict, short=short))
 
 
 def told(gates: Sequence[Gate]) -> int:

@@ -148,7 +148,7 @@ def diff(
         margin=margin / 100,
         anyway=anyway,
     )
-    found = msgspec.structs.replace(found, gates=diffing.judge(conditions, found))
+    found = msgspec.structs.replace(found, gates=diffing.judge(conditions, found, gates.shorts(known)))
     if format == "json":
         typer.echo(diffing.encode(found).decode(), nl=False)
     elif format == "markdown":

@@ -70,8 +70,9 @@ class Deadline(Protocol):
 class Scenario(Protocol):
     """One question. `run` asks and observes; `derive` turns the recorded observations, and nothing else, into samples.
 
-    Two more attributes may be there. `makes_bays = True`: its trials are given no bay but make their own (`Trial.bays`).
+    Three more attributes may be there. `makes_bays = True`: its trials are given no bay but make their own (`Trial.bays`).
     `published`: sentences of what others published for the same question, with their source, shown below the table.
+    `short`: short names for gates, and what each stands for: `{"cut": "full_capacity[fault=cut]"}`; `|` parts values.
     """
 
     name: ClassVar[str]

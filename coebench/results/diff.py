@@ -269,12 +269,12 @@ def _fisher(bad_b: int, good_b: int, bad_a: int, good_a: int) -> float:
     return sum(w for k in range(max(0, b - (n - bad)), min(bad, b) + 1) if (w := ways(k)) <= seen) / math.comb(n, b)
 
 
-def judge(conditions: Sequence[gates.Condition], d: Diff) -> tuple[Gate, ...]:
+def judge(conditions: Sequence[gates.Condition], d: Diff, short: gates.Shorts | None = None) -> tuple[Gate, ...]:
     """What became of gates: those of one run are put to the second, ratios and verdicts to the difference. Raises BadInput."""
-    return tuple(_gate(c, d) for c in conditions)
+    return tuple(_gate(c, d, short) for c in conditions)
 
 
-def _gate(c: gates.Condition, d: Diff) -> Gate:
+def _gate(c: gates.Condition, d: Diff, short: gates.Shorts | None) -> Gate:
     rows: dict[tuple[Any, ...], MetricResult] = {}
     cells: dict[tuple[str, int], Change] = {}
     for x in d.changes:
@@ -287,7 +287,7 @@ def _gate(c: gates.Condition, d: Diff) -> Gate:
         cells[x.subject, id(rows[x.scenario, x.name, tuple(x.factors.items())])] = x
     failed: list[str] = []
     passed: list[str] = []
-    for subject, row in gates.matching(c, list(rows.values())):
+    for subject, row in gates.matching(c, list(rows.values()), short):
         x = cells[subject, id(row)]
         if c.function in gates.VERDICTS:
             ok, said = x.verdict != c.function, x.verdict + (f" ({x.reason})" if x.reason else "")

@@ -1,6 +1,7 @@
 """Gates: conditions on a result, for a pipeline that has to stop when an engine got worse.
 
-    swarm.heal.downtime[fault=node] > 20s        a subject's median, and the unit in which one thinks of it
+    swarm.heal.full_capacity[fault=cut] > 20s    a subject's median, and the unit in which one thinks of it
+    swarm.heal.node > 20s                        a scenario's short name (`Scenario.short`) of a metric at some settings
     *.deploy.last > 30 s                         every subject
     high(k8s.serve.latency_p99) > 5ms            the upper end of the median's interval
     failed(*.deploy.last) > 0                    how many trials have no value of it
@@ -24,7 +25,7 @@ from typing import Any, Protocol
 
 import msgspec
 
-from ..contract import BadInput, Metric
+from ..contract import BadInput, Metric, Scenario
 from .model import Gate, MetricResult, Result, Values
 
 _OPERATORS: Mapping[str, Callable[[Any, Any], bool]] = {
@@ -53,8 +54,12 @@ _FORM = re.compile(
 )
 
 
+Shorts = Mapping[str, Mapping[str, str]]
+"""Of each scenario its short names, and what each stands for: `{"heal": {"cut": "full_capacity[fault=cut]"}}`."""
+
+
 class Condition(msgspec.Struct, frozen=True, kw_only=True):
-    """A gate as written, taken apart. `value` is in `unit`; "" is the metric's own unit."""
+    """A gate as written, taken apart. `value` is in `unit`; "" is the metric's own unit. A factor `a|b` is a or b."""
 
     text: str
     function: str
@@ -93,21 +98,31 @@ def parse(text: str) -> Condition:
         raise BadInput(f"--fail-if '{text}': unknown unit '{unit}'; known: {', '.join(_UNITS)}")
     if unit and (function in _COUNTS or function in OF_TWO) and _UNITS[unit][1] != "1":
         raise BadInput(f"--fail-if '{text}': {function}(…) is a number without a unit")
-    factors = {}
-    for part in filter(None, (p.strip() for p in (m["factors"] or "").split(","))):
-        key, equals, value = (p.strip() for p in part.partition("="))
-        if not equals:
-            raise BadInput(f"--fail-if '{text}': '{part}' is no setting: write [NAME=VALUE]")
-        factors[key] = value
     return Condition(
         text=text.strip(),
         function=function,
         path=path,
-        factors=factors,
+        factors=_factors(m["factors"] or "", text),
         op=m["op"] or "",
         value=float(m["value"] or 0),
         unit=unit,
     )
+
+
+def _factors(inside: str, text: str) -> dict[str, str]:
+    """What stands between a gate's brackets."""
+    factors = {}
+    for part in filter(None, (p.strip() for p in inside.split(","))):
+        key, equals, value = (p.strip() for p in part.partition("="))
+        if not equals:
+            raise BadInput(f"--fail-if '{text}': '{part}' is no setting: write [NAME=VALUE]")
+        factors[key] = value
+    return factors
+
+
+def shorts(scenarios: Mapping[str, Scenario]) -> Shorts:
+    """The short names that scenarios have declared."""
+    return {name: s.short for name, s in scenarios.items() if hasattr(s, "short")}
 
 
 def _bare(m: re.Match[str]) -> bool:
@@ -119,15 +134,23 @@ def check(
     subjects: Sequence[str],
     metrics: Mapping[str, Sequence[Metric]],
     settings: Mapping[str, Mapping[str, Any]],
+    short: Shorts | None = None,
 ) -> None:
     """Before a run: raise BadInput for a gate that nothing the run measures can match.
 
-    `metrics`, `settings`: those of each scenario. A path's last word may be a setting's value instead of a metric.
+    `metrics`, `settings`: those of each scenario. A path's last word may be a short name, or a setting's value, instead of
+    a metric.
     """
     for c in conditions:
         if c.function in OF_TWO or c.function in VERDICTS:
             raise BadInput(f"--fail-if '{c.text}': {c.function} is of two runs: coebench diff takes it")
-        matched = [m for scenario, ms in metrics.items() for m in ms for s in subjects if _names(c, s, scenario, m.name)]
+        cells = [(s, scenario, m) for scenario, ms in metrics.items() for m in ms for s in subjects]
+        matched = [m for s, scenario, m in cells if _names(c, s, scenario, m.name)]
+        for s, scenario, m in cells if not matched else ():
+            full = _meant(c, s, scenario, short)
+            words = _words(settings.get(scenario, {}))
+            if full and _names(full, s, scenario, m.name) and all(set(v.split("|")) & set(words) for v in full.factors.values()):
+                matched.append(m)
         by_value = [
             ms[0]
             for scenario, ms in metrics.items()
@@ -135,7 +158,7 @@ def check(
             if ms and (word := _rest(c, s, scenario)) and {word, "all"} & set(_words(settings.get(scenario, {})))
         ]
         if not matched and not by_value:
-            raise _nothing(c, [f"{s}.{scenario}.{m.name}" for scenario, ms in metrics.items() for m in ms for s in subjects])
+            raise _nothing(c, [(s, scenario, f"{s}.{scenario}.{m.name}") for s, scenario, m in cells], short)
         for m in matched or by_value:
             bound(c, m)
 
@@ -149,7 +172,9 @@ def _words(value: Any) -> list[str]:
     return [_plain(value)]
 
 
-def judge(conditions: Sequence[Condition], result: Result, *, strict: bool = True) -> tuple[Gate, ...]:
+def judge(
+    conditions: Sequence[Condition], result: Result, *, strict: bool = True, short: Shorts | None = None
+) -> tuple[Gate, ...]:
     """What became of each condition. Raises BadInput for one that no row matches, and for one of two runs.
 
     Not `strict`: such a one has failed, and says why. For a run that has just ended: its result must not be lost by that.
@@ -157,7 +182,7 @@ def judge(conditions: Sequence[Condition], result: Result, *, strict: bool = Tru
     out = []
     for c in conditions:
         try:
-            out.append(_judge(c, result))
+            out.append(_judge(c, result, short))
         except BadInput as e:
             if strict:
                 raise
@@ -165,12 +190,12 @@ def judge(conditions: Sequence[Condition], result: Result, *, strict: bool = Tru
     return tuple(out)
 
 
-def _judge(c: Condition, result: Result) -> Gate:
+def _judge(c: Condition, result: Result, short: Shorts | None) -> Gate:
     if c.function in OF_TWO or c.function in VERDICTS:
         raise BadInput(f"--fail-if '{c.text}': {c.function} is of two runs: coebench diff takes it")
     failed: list[str] = []
     passed: list[str] = []
-    for subject, row in matching(c, result.metrics):
+    for subject, row in matching(c, result.metrics, short):
         ok, said = one(c, row, row.values[subject])
         (passed if ok else failed).append(f"{label(subject, row)} is {said}")
     return Gate(text=c.text, passed=not failed, reason=reasons(failed or passed))
@@ -181,27 +206,42 @@ def reasons(said: Sequence[str], most: int = 8) -> str:
     return "; ".join(said[:most]) + (f"; and {len(said) - most} more" if said[most:] else "")
 
 
-def matching(c: Condition, metrics: Sequence[MetricResult]) -> list[tuple[str, MetricResult]]:
+def matching(c: Condition, metrics: Sequence[MetricResult], short: Shorts | None = None) -> list[tuple[str, MetricResult]]:
     """The cells, subject and row, that a condition is about. Raises BadInput if there are none."""
-    rows = [m for m in metrics if _at(c, m)]
-    hits = [(s, m) for m in rows for s in m.values if _names(c, s, m.scenario, m.name)]
-    if not hits:  # "swarm.heal.node": the scenario's first metric, where a factor is "node"
+    cells = [(s, m) for m in metrics for s in m.values]
+    hits = [(s, m) for s, m in cells if _at(c, m) and _names(c, s, m.scenario, m.name)]
+    if not hits:
+        full = [(_meant(c, s, m.scenario, short), s, m) for s, m in cells]
+        hits = [(s, m) for f, s, m in full if f and _at(f, m) and _names(f, s, m.scenario, m.name)]
+    if not hits:  # "swarm.deploy.10": the scenario's first metric, where a factor is 10
         first: dict[str, str] = {}
         for m in metrics:
             first.setdefault(m.scenario, m.name)
         hits = [
             (s, m)
-            for m in rows
-            for s in m.values
-            if m.name == first[m.scenario] and (w := _rest(c, s, m.scenario)) and w in map(_plain, m.factors.values())
+            for s, m in cells
+            if m.name == first[m.scenario]
+            and _at(c, m)
+            and (w := _rest(c, s, m.scenario))
+            and w not in (short or {}).get(m.scenario, {})
+            and w in map(_plain, m.factors.values())
         ]
     if not hits:
-        raise _nothing(c, [label(s, m) for m in metrics for s in m.values])
+        raise _nothing(c, [(s, m.scenario, label(s, m)) for s, m in cells], short)
     return hits
 
 
+def _meant(c: Condition, subject: str, scenario: str, short: Shorts | None) -> Condition | None:
+    """The condition as it is about a subject in full words; None if its path is no short name there."""
+    text = (short or {}).get(scenario, {}).get(_rest(c, subject, scenario), "")
+    name, _, inside = text.rstrip("]").partition("[")
+    if not name:
+        return None
+    return msgspec.structs.replace(c, path=f"{subject}.{scenario}.{name}", factors={**_factors(inside, text), **c.factors})
+
+
 def _at(c: Condition, m: MetricResult) -> bool:
-    return all(k in m.factors and _plain(m.factors[k]) == v for k, v in c.factors.items())
+    return all(k in m.factors and _plain(m.factors[k]) in (v, *v.split("|")) for k, v in c.factors.items())
 
 
 def _plain(value: object) -> str:
@@ -222,9 +262,26 @@ def _rest(c: Condition, subject: str, scenario: str) -> str:
     return ""
 
 
-def _nothing(c: Condition, names: Sequence[str]) -> BadInput:
-    near = difflib.get_close_matches(c.path, dict.fromkeys(names), 3, 0.4) or list(dict.fromkeys(names))[:3]
-    return BadInput(f"--fail-if '{c.text}' is about nothing in this run; near it: {', '.join(near) or 'nothing was measured'}")
+def _nothing(c: Condition, cells: Sequence[tuple[str, str, str]], short: Shorts | None) -> BadInput:
+    """What to say of a condition that is about none of the cells: subject, scenario, and name."""
+    start = f"--fail-if '{c.text}' is about nothing in this run"
+    names = list(dict.fromkeys(name for *_, name in cells))
+    if not names:
+        return BadInput(f"{start}: nothing was measured")
+    for subject in (*dict.fromkeys(s for s, *_ in cells), "*"):
+        if not c.path.startswith(f"{subject}."):
+            continue
+        rest = c.path[len(subject) + 1 :]
+        there = dict.fromkeys(scenario for s, scenario, _ in cells if subject in (s, "*"))
+        for scenario, words in (short or {}).items():
+            if rest.startswith(f"{scenario}.") and (full := words.get(rest[len(scenario) + 1 :])):
+                start = f"--fail-if '{c.text}', which is {subject}.{scenario}.{full}, is about nothing in this run"
+        if not any(rest == scenario or rest.startswith(f"{scenario}.") for scenario in there):
+            return BadInput(f"{start}: of {'all subjects' if subject == '*' else subject} it has {', '.join(there)}")
+        names = [name for s, scenario, name in cells if subject in (s, "*") and rest.split(".")[0] == scenario] or names
+    word = c.path.rsplit(".", 1)[-1]
+    near = difflib.get_close_matches(c.path, names, 3, 0.4) or [n for n in names if word in n][:3] or names[:3]
+    return BadInput(f"{start}; near it: {', '.join(near)}")
 
 
 def label(subject: str, m: MetricResult) -> str:

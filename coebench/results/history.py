@@ -99,7 +99,7 @@ def history(
     loaded, skipped = runs(where, scenarios)
     if not loaded:
         raise BadInput(f"no run lies in {where}" + (f"; {skipped[0]}" if skipped else ""))
-    keep = _chosen(loaded, metric, every)
+    keep = _chosen(loaded, metric, every, gates.shorts(scenarios))
     cells: dict[tuple[Any, ...], list[tuple[Loaded, MetricResult]]] = {}
     for run in loaded:
         for m in run.result.metrics:
@@ -110,7 +110,7 @@ def history(
     return History(folder=str(where), runs=len(loaded), series=series, skipped=tuple(skipped))
 
 
-def _chosen(loaded: Sequence[Loaded], metric: str, every: bool) -> Callable[[str, MetricResult], bool]:
+def _chosen(loaded: Sequence[Loaded], metric: str, every: bool, short: gates.Shorts) -> Callable[[str, MetricResult], bool]:
     if every and not metric:
         return lambda subject, m: not m.claim_of
     if metric:
@@ -121,11 +121,11 @@ def _chosen(loaded: Sequence[Loaded], metric: str, every: bool) -> Callable[[str
         error: BadInput | None = None
         for run in loaded:  # a metric that some of the runs have is good enough
             try:
-                hits |= {_cell(s, m) for s, m in gates.matching(condition, run.result.metrics)}
+                hits |= {_cell(s, m) for s, m in gates.matching(condition, run.result.metrics, short)}
             except BadInput as e:
                 error = e
         if not hits:
-            raise BadInput(str(error).replace(f"--fail-if '{condition.text}'", f"'{metric}'"))
+            raise BadInput(str(error).replace(f"--fail-if '{condition.text}", f"'{metric}"))
         return lambda subject, m: _cell(subject, m) in hits
     # Of each scenario its first metric, at the setting that most runs have; of those the last, which asks most.
     first: dict[str, str] = {}

@@ -65,6 +65,7 @@ class Heal:
     question: ClassVar[str] = "What do users feel when something breaks, and how soon is the service whole again?"
     needs: ClassVar[frozenset[Capability]] = frozenset({Capability.ENDPOINTS, Capability.HEALTH})
     metrics: ClassVar[tuple[Metric, ...]] = heal_figures.METRICS
+    short: ClassVar[Mapping[str, str]] = heal_figures.SHORT
 
     def settings(self, profile: str) -> Mapping[str, Any]:
         return SETTINGS[profile]

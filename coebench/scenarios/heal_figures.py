@@ -80,6 +80,15 @@ METRICS = (
 RETURNS = ("crash", "cut", "drain", "agent", "control")
 STRIKES = ("kill", "unhealthy", "crash", "cut", "drain")
 
+# What a gate means that names a fault alone, or what it strikes: of those that take an instance when the service is whole again,
+# of those that take only the engine when all is as it was.
+SHORT = {
+    **{fault: f"full_capacity[fault={fault}]" for fault in STRIKES},
+    **{fault: f"settled[fault={fault}]" for fault in ("agent", "control")},
+    "instance": "full_capacity[fault=kill|unhealthy]",
+    "node": "full_capacity[fault=crash|cut|drain]",
+}
+
 
 def derive(observations: Sequence[Observation]) -> Iterable[Sample]:
     """The samples of one trial, fault by fault."""

@@ -14,6 +14,8 @@ from coebench.contract import BadInput, Better
 from coebench.results import gates
 from coebench.results.derive import derive
 from coebench.results.model import MetricResult, Result, RunInfo, SampleValue, Values
+from coebench.scenarios.heal import FAULTS as FAULT_NAMES
+from coebench.scenarios.heal import Heal
 
 
 def row(scenario="heal", name="downtime", unit="s", factors=None, **values) -> MetricResult:
@@ -65,6 +67,69 @@ HEAL = (
 )
 def test_what_a_gate_is_about(text, passes):
     assert passed(text, *HEAL) is passes
+
+
+FAULTS = (
+    row(name="failed", unit="1", factors={"fault": "kill"}, swarm=value(50.0), k8s=value(5.0)),
+    row(name="failed", unit="1", factors={"fault": "crash"}, swarm=value(50.0), k8s=value(5.0)),
+    row(name="full_capacity", factors={"fault": "kill"}, swarm=value(2.0), k8s=value(1.0)),
+    row(name="full_capacity", factors={"fault": "cut"}, swarm=value(9.0), k8s=value(10.0)),
+    row(name="full_capacity", factors={"fault": "crash"}, swarm=value(25.0), k8s=value(10.0)),
+    row(name="settled", factors={"fault": "agent"}, swarm=value(4.0), k8s=value(3.0)),
+)
+SHORT = gates.shorts({"heal": Heal(), "deploy": SCENARIOS["deploy"]})
+
+
+@pytest.mark.parametrize(
+    ("text", "passes", "about"),
+    [
+        ("swarm.heal.node > 20s", False, "swarm.heal.full_capacity[fault=crash] is 25 s"),
+        ("k8s.heal.node > 20s", True, "k8s.heal.full_capacity[fault=cut] is 10 s; k8s.heal.full_capacity[fault=crash] is 10 s"),
+        ("swarm.heal.node[fault=cut] > 20s", True, "swarm.heal.full_capacity[fault=cut] is 9 s"),
+        ("*.heal.kill > 1500ms", False, "swarm.heal.full_capacity[fault=kill] is 2 s"),
+        ("high(swarm.heal.instance) > 20s", False, "swarm.heal.full_capacity[fault=kill] is 30 s"),
+        ("k8s.heal.agent > 20s", True, "k8s.heal.settled[fault=agent] is 3 s"),
+        ("swarm.heal.full_capacity[fault=cut|crash] > 20s", False, "swarm.heal.full_capacity[fault=crash] is 25 s"),
+        ("*.heal.failed[fault=kill] > 60", True, "swarm.heal.failed[fault=kill] is 50; k8s.heal.failed[fault=kill] is 5"),
+    ],
+)  # fmt: skip
+def test_short_names_stand_for_what_their_scenario_says(text, passes, about):
+    [gate] = gates.judge([gates.parse(text)], result(*FAULTS), short=SHORT)
+    assert (gate.passed, gate.reason) == (passes, about)
+
+
+def test_every_short_name_is_about_a_metric_of_its_scenario():
+    for name, full in Heal().short.items():
+        c = gates.parse(f"swarm.heal.{full} > 0")
+        assert c.path.removeprefix("swarm.heal.") in {m.name for m in Heal().metrics}, name
+        assert set(c.factors["fault"].split("|")) <= set(FAULT_NAMES), name
+    assert set(FAULT_NAMES) <= set(Heal().short)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("swarm.heal.drain > 20s", "which is swarm.heal.full_capacity[fault=drain], is about nothing in this run; near it: "),
+        ("swarm.heal.crashes > 20s", "near it: swarm.heal."),
+        ("swarm.deploy.last > 20s", "is about nothing in this run: of swarm it has heal"),
+        ("*.deploy.last > 20s", "is about nothing in this run: of all subjects it has heal"),
+    ],
+)  # fmt: skip
+def test_a_gate_about_nothing_hears_what_there_is(text, says):
+    with pytest.raises(BadInput) as e:
+        gates.judge([gates.parse(text)], result(*FAULTS), short=SHORT)
+    assert says in str(e.value) and "\n" not in str(e.value)
+
+
+def test_before_a_run_a_short_name_is_checked_against_the_faults_that_will_be_made():
+    def check(text: str) -> None:
+        gates.check([gates.parse(text)], ["k8s", "swarm"], {"heal": Heal().metrics}, {"heal": {"faults": ["kill", "cut"]}}, SHORT)
+
+    for good in ("k8s.heal.node > 2s", "*.heal.cut > 2s", "swarm.heal.instance > 1"):
+        check(good)
+    for bad in ("k8s.heal.crash > 2s", "k8s.heal.agent > 2s", "mesos.heal.cut > 2s", "k8s.heal.cut > 2%"):
+        with pytest.raises(BadInput):
+            check(bad)
 
 
 def test_a_gate_says_what_decided_it():
