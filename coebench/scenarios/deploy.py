@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar
@@ -14,6 +15,9 @@ from .following import Following, until_answering, until_silent
 # What of the service may be changed: whether the engine checks its health; image, cores and MiB, where "" and 0 are the
 # workload's own.
 SERVICE: Mapping[str, Any] = {"health": False, "image": "", "cpu": 0, "memory_mib": 0}
+# Seconds at most, drawn before each request: the kubelet looks at its containers once a second, and a request that comes right
+# after the last one's end would always come at the same point of that second.
+PAUSE = 1.0
 SETTINGS: Mapping[str, Mapping[str, Any]] = {
     "smoke": {"instances": [3], "timeout": 60, **SERVICE},
     "default": {"instances": [1, 10], "timeout": 120, **SERVICE},
@@ -22,8 +26,8 @@ SETTINGS: Mapping[str, Mapping[str, Any]] = {
 
 
 class Deploy:
-    """For each number N: a service of N instances is asked for, seen to answer, and removed again. Images are on all nodes
-    beforehand."""
+    """For each number N: a service of N instances is asked for, seen to answer, and removed again; before each request a
+    pause of random length. Images are on all nodes beforehand."""
 
     name: ClassVar[str] = "deploy"
     question: ClassVar[str] = "How long from asking for a service until every instance answers?"
@@ -102,15 +106,18 @@ class Deploy:
         return (Room(instances=max(settings["instances"]), cpu=float(settings["cpu"] or spec.cpu), memory=memory),)
 
     def run(self, trial: Trial) -> None:
+        rng = random.Random(trial.seed)
         for count in trial.settings["instances"]:
             name = f"deploy-{count}"
             spec = self._spec(trial, name, count)
             with Following(trial, name) as following:
+                following.pause(rng.uniform(0, PAUSE))
                 with trial.phase(f"deploy {count}", trial.settings["timeout"]) as deadline:
                     trial.observe("requested", service=name, instances=count)
                     trial.driver.deploy(spec)
                     trial.observe("accepted", service=name)
                     until_answering(following, count, deadline)
+                following.pause(rng.uniform(0, PAUSE))
                 with trial.phase(f"remove {count}", trial.settings["timeout"]) as deadline:
                     trial.observe("removing", service=name, instances=count)
                     trial.driver.remove(name)

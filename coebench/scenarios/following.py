@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import queue
 import threading
+import time
 from types import TracebackType
 
 from ..contract import Answer, Change, Deadline, EngineError, Instance, InstanceState, Target, Trial, Unplaceable
@@ -79,8 +80,17 @@ class Following:
 
     def step(self, deadline: Deadline) -> Change | Answer | None:
         """Take in the next thing that happens; None if a second passes without one. Raises PhaseTimeout, EngineError."""
+        return self._step(min(TICK, deadline.left()))
+
+    def pause(self, seconds: float) -> None:
+        """Let time pass; what happens meanwhile is taken in. Raises EngineError."""
+        end = time.monotonic() + seconds
+        while (left := end - time.monotonic()) > 0:
+            self._step(left)
+
+    def _step(self, timeout: float) -> Change | Answer | None:
         try:
-            event = self._events.get(timeout=min(TICK, deadline.left()))
+            event = self._events.get(timeout=timeout)
         except queue.Empty:
             return None
         if isinstance(event, EngineError):
