@@ -134,6 +134,8 @@ def make(file: Mapping[str, Any], subjects: Sequence[str], given: Mapping[str, A
         except msgspec.ValidationError as e:
             raise BadInput(f"the plan's subjects: {e}") from None
     given = dict(given)
+    if isinstance(given.get("blocks"), int) and given["blocks"] < 1:  # in a file 0 says: as the profile has it
+        raise BadInput(f"trials are 1 to 1000, not {given['blocks']}")
     instances, aa = given.pop("instances", None), given.pop("aa", False)
     content.update({k: v for k, v in given.items() if v is not None and k not in _PLAIN})
     bay = {**content.pop("bay", {}), **{k: v for k, v in given.items() if v is not None and k in _PLAIN}}

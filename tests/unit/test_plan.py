@@ -78,6 +78,7 @@ def test_the_effective_plan_is_a_plan_file() -> None:
         (("k8s",), {"scenarios": ["fly"]}, "unknown scenario 'fly'"),
         (("k8s",), {"scenarios": []}, "measures nothing"),
         (("k8s",), {"blocks": -1}, "trials are 1 to 1000"),
+        (("k8s",), {"blocks": 0}, "trials are 1 to 1000, not 0"),
         (("k8s",), {"blocks": "two"}, "the plan: Expected `int`"),
     ],
 )
