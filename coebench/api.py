@@ -31,6 +31,10 @@ def plan(
     trials: int | None = None,
     scenarios: Sequence[str] | None = None,
     settings: Mapping[str, Mapping[str, Any]] | None = None,
+    instances: Sequence[int] | None = None,
+    budget: float | None = None,
+    precision: float | None = None,
+    aa: bool = False,
     seed: int | None = None,
     provisioner: str | None = None,
     options: Mapping[str, str] | None = None,
@@ -42,7 +46,9 @@ def plan(
     """The effective plan, checked; nothing is run.
 
     `subjects`: as on the command line, "k8s" or "fast=k8s:timeouts=harmonised". `file`: a plan in TOML; what is given here
-    wins over it. `trials`: blocks. `settings`: scenario → setting → value. `options`: of every bay, for its provisioner.
+    wins over it. `trials`: blocks. `settings`: scenario → setting → value. `instances`: of every scenario that has such a
+    setting. `budget`: seconds; `precision`: a share of the median; blocks until it is spent, or reached. `aa`: the one subject
+    as two columns. `options`: of every bay, for its provisioner.
     `host_cpu`: cores, `host_memory`: MiB. What is None is the file's or the profile's. Raises BadInput.
     """
     from .runner import plan as plans
@@ -57,6 +63,10 @@ def plan(
         "profile": profile,
         "blocks": trials,
         "scenarios": list(scenarios) if scenarios is not None else None,
+        "instances": list(instances) if instances is not None else None,
+        "budget": budget,
+        "precision": precision,
+        "aa": aa,
         "seed": seed,
         "provisioner": provisioner,
         "nodes": nodes,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from . import complete
+from .asked import Asked, shared
 from .bay import OsCloud, name_cloud
 
 if TYPE_CHECKING:
@@ -17,57 +18,8 @@ if TYPE_CHECKING:
     from ..hooks import Outcome, TrialInfo
     from ..results.gates import Condition, Shorts
     from ..results.model import Gate, Result
-    from ..runner.plan import Plan
     from ..runner.run import Run
 
-Subjects = Annotated[
-    list[str] | None,
-    typer.Argument(
-        help="Columns: COE, COE:option=value,… or NAME=COE:option=value,… (k8s swarm mesos)",
-        show_default=False,
-        autocompletion=complete.driver_names,
-    ),
-]
-PlanFile = Annotated[Path | None, typer.Option("--plan", help="A plan in TOML; what the command line says wins.")]
-Profile = Annotated[str | None, typer.Option(help="smoke, default or full.")]
-Trials = Annotated[int | None, typer.Option(help="Blocks: each has every subject once, in random order.")]
-Scenarios = Annotated[
-    str | None, typer.Option(help="Names, with commas between, or all.", autocompletion=complete.scenario_names)
-]
-Instances = Annotated[
-    str | None, typer.Option(help="Numbers of instances, with commas between, for all scenarios that have any.")
-]
-Budget = Annotated[str | None, typer.Option(help="Blocks until this time is spent: 90s, 20m, 1h30m.")]
-Precision = Annotated[float | None, typer.Option(help="Blocks until every interval is within ± this share of its median: 0.1.")]
-Twice = Annotated[bool, typer.Option("--aa", help="One subject as two columns: what is found different is the noise floor.")]
-Seed = Annotated[int | None, typer.Option(help="Of the random order; drawn and recorded if not given.")]
-Nodes = Annotated[int | None, typer.Option(help="Nodes of each bay.")]
-HostCpu = Annotated[float | None, typer.Option(help="Cores each host of a bay may use; 0: no limit, equal weights.")]
-HostMemory = Annotated[int | None, typer.Option(help="Memory of each host of a bay, in MiB.")]
-Timeouts = Annotated[str | None, typer.Option(help="stock: the engines' own failure detection; harmonised: alike for all.")]
-Setting = Annotated[
-    list[str] | None,
-    typer.Option("--set", help="SCENARIO.SETTING=VALUE, the value in TOML: --set 'deploy.instances=[1,30]'"),
-]
-Objective = Annotated[
-    str | None,
-    typer.Option("--slo", help="Find the highest rate that meets it: --slo 'p99<20ms,errors<0.1%'", show_default=False),
-]
-CrossCheck = Annotated[
-    str | None, typer.Option("--cross-check", help="Ask a point of serve again by these: wrk,h2load,hey", show_default=False)
-]
-ProvisionerName = Annotated[
-    str | None, typer.Option("--provisioner", help="Where bays come from.", autocompletion=complete.provisioner_names)
-]
-BayOptions = Annotated[
-    list[str] | None,
-    typer.Option("--option", help="NAME=VALUE: what the provisioner is to know of every bay; may be given again."),
-]
-FailNodeCmd = Annotated[
-    str | None,
-    typer.Option(help="existing: a command that makes {node} (at {address}) fail by {fault}; without it no node is touched."),
-]
-HealNodeCmd = Annotated[str | None, typer.Option(help="existing: a command that undoes it.")]
 FailIf = Annotated[
     list[str] | None,
     typer.Option(
@@ -76,28 +28,9 @@ FailIf = Annotated[
 ]
 
 
+@shared
 def compare(
-    subjects: Subjects = None,
-    plan: PlanFile = None,
-    profile: Profile = None,
-    trials: Trials = None,
-    scenarios: Scenarios = None,
-    instances: Instances = None,
-    budget: Budget = None,
-    precision: Precision = None,
-    aa: Twice = False,
-    seed: Seed = None,
-    nodes: Nodes = None,
-    host_cpu: HostCpu = None,
-    host_memory: HostMemory = None,
-    timeouts: Timeouts = None,
-    setting: Setting = None,
-    slo: Objective = None,
-    cross_check: CrossCheck = None,
-    provisioner: ProvisionerName = None,
-    option: BayOptions = None,
-    fail_node_cmd: FailNodeCmd = None,
-    heal_node_cmd: HealNodeCmd = None,
+    asked: Asked,
     os_cloud: OsCloud = None,
     runs: Annotated[Path, typer.Option(help="Where run folders are made.")] = Path("runs"),
     fail_if: FailIf = None,
@@ -121,22 +54,7 @@ def compare(
     from .live import following
 
     name_cloud(os_cloud)
-    effective = _plan(
-        subjects,
-        plan,
-        profile,
-        trials,
-        scenarios,
-        seed,
-        nodes,
-        host_cpu,
-        host_memory,
-        timeouts,
-        _with(setting, slo, cross_check),
-        provisioner,
-        _bay_options(option, fail_node_cmd, heal_node_cmd),
-        _enough(instances, budget, precision, aa),
-    )
+    effective = asked.effective()
     conditions = [gates.parse(text) for text in fail_if or ()]
     first = _FirstBlock()
     command = ["coebench", *sys.argv[1:]]
@@ -183,48 +101,12 @@ class _FirstBlock:
             TerminalReporter(brief=True).render(derive.derive(self.run.folder, self.run.scenarios), sys.stderr)
 
 
-def plan(
-    subjects: Subjects = None,
-    plan: PlanFile = None,
-    profile: Profile = None,
-    trials: Trials = None,
-    scenarios: Scenarios = None,
-    instances: Instances = None,
-    budget: Budget = None,
-    precision: Precision = None,
-    aa: Twice = False,
-    seed: Seed = None,
-    nodes: Nodes = None,
-    host_cpu: HostCpu = None,
-    host_memory: HostMemory = None,
-    timeouts: Timeouts = None,
-    setting: Setting = None,
-    slo: Objective = None,
-    cross_check: CrossCheck = None,
-    provisioner: ProvisionerName = None,
-    option: BayOptions = None,
-    fail_node_cmd: FailNodeCmd = None,
-    heal_node_cmd: HealNodeCmd = None,
-) -> None:
+@shared
+def plan(asked: Asked) -> None:
     """Print the effective plan as TOML, fit for --plan, and run nothing."""
     import msgspec
 
-    effective = _plan(
-        subjects,
-        plan,
-        profile,
-        trials,
-        scenarios,
-        seed,
-        nodes,
-        host_cpu,
-        host_memory,
-        timeouts,
-        _with(setting, slo, cross_check),
-        provisioner,
-        _bay_options(option, fail_node_cmd, heal_node_cmd),
-        _enough(instances, budget, precision, aa),
-    )
+    effective = asked.effective()
     typer.echo(msgspec.toml.encode(_without_none(msgspec.to_builtins(effective))).decode(), nl=False)
 
 
@@ -282,92 +164,6 @@ def told(gates: Sequence[Gate]) -> int:
     for g in gates:
         print(f"{'passed' if g.passed else 'FAILED'}  {clean(g.text)}: {clean(g.reason)}", file=sys.stderr)
     return 0 if all(g.passed for g in gates) else 3
-
-
-def _bay_options(words: list[str] | None, fail: str | None, heal: str | None) -> dict[str, str]:
-    """The options of every bay, from --option and from those that have a flag of their own."""
-    from .options import pairs
-
-    hooks = {"fail-node-cmd": fail, "heal-node-cmd": heal}
-    return {**pairs(words), **{name: command for name, command in hooks.items() if command}}
-
-
-def _enough(instances: str | None, budget: str | None, precision: float | None, aa: bool) -> dict[str, Any]:
-    """What the command line says of how large a plan is and how long it goes on, by the words of `plans.make`."""
-    from ..contract import BadInput
-    from ..runner import fit
-
-    numbers = None
-    if instances is not None:
-        try:
-            numbers = [int(n) for n in instances.split(",")]
-        except ValueError:
-            raise BadInput(f"--instances '{instances}': write numbers with commas between, such as 1,10") from None
-    seconds = fit.seconds(budget) if budget is not None else None
-    return {"instances": numbers, "budget": seconds, "precision": precision, "aa": aa}
-
-
-def _plan(
-    subjects: list[str] | None,
-    file: Path | None,
-    profile: str | None,
-    trials: int | None,
-    scenarios: str | None,
-    seed: int | None,
-    nodes: int | None,
-    host_cpu: float | None,
-    host_memory: int | None,
-    timeouts: str | None,
-    settings: list[str] | None,
-    provisioner: str | None,
-    options: dict[str, str],
-    more: dict[str, Any],
-) -> Plan:
-    from ..contract import BadInput
-    from ..runner import plan as plans
-
-    content = plans.read(file) if file else {}
-    for word in settings or []:
-        import tomllib
-
-        name, dot, rest = word.partition(".")
-        try:
-            value = tomllib.loads(rest)
-        except tomllib.TOMLDecodeError as e:
-            raise BadInput(f"--set {word}: write SCENARIO.SETTING=VALUE with a TOML value ({e})") from None
-        if not dot or not name:
-            raise BadInput(f"--set {word}: write SCENARIO.SETTING=VALUE")
-        if "instances" in value and more["instances"] is not None:
-            raise BadInput(f"--set {word} and --instances say two things of the same setting: leave one out")
-        content.setdefault("settings", {}).setdefault(name, {}).update(value)
-    if options:
-        bay = content.setdefault("bay", {})
-        bay["options"] = {**bay.get("options", {}), **options}
-    given = {
-        "profile": profile,
-        "blocks": trials,
-        "scenarios": None if scenarios is None else plans.every_scenario() if scenarios == "all" else scenarios.split(","),
-        **more,
-        "seed": seed,
-        "provisioner": provisioner,
-        "nodes": nodes,
-        "cpu": host_cpu,
-        "memory": host_memory,
-        "timeouts": timeouts,
-    }
-    return plans.make(content, subjects or [], given)
-
-
-def _with(settings: list[str] | None, slo: str | None, cross_check: str | None) -> list[str]:
-    """The options that are settings of `serve` by shorter names, as `--set` has them; JSON's texts are TOML's too."""
-    import json
-
-    words = list(settings or [])
-    if slo is not None:
-        words.append(f"serve.slo={json.dumps(slo)}")
-    if cross_check is not None:
-        words.append(f"serve.cross_check={json.dumps([t.strip() for t in cross_check.split(',')])}")
-    return words
 
 
 def _without_none(value: Any) -> Any:
