@@ -6,11 +6,12 @@ VENV := .venv
 SETUP := $(VENV)/.ready
 ARGS ?=
 
-.PHONY: docs compare test lint unit lab setup bench clean help
+.PHONY: docs compare test tempest lint unit lab setup bench clean help
 
 help:
 	@echo "make compare   set up, then compare Kubernetes, Swarm and Mesos in the lab (ARGS='--profile smoke' and the like)"
 	@echo "make test      set up, then ruff, mypy and all tests, those with real engines too"
+	@echo "make tempest   OpenStack's own tests of Magnum's API against the lab's Magnum"
 	@echo "make docs      the pages as a site, in site/; a broken link is an error"
 	@echo "make bench     the project's own figures: bay times, harness CPU, sight (benchmarks/)"
 	@echo "make clean     end and remove whatever the lab left, and the virtual environment"
@@ -35,6 +36,9 @@ lab: setup
 test: lint docs
 	$(VENV)/bin/coebench lab install k8s swarm mesos magnum
 	COEBENCH_TEST_LAB=1 $(VENV)/bin/pytest $(ARGS)
+
+tempest: setup
+	$(VENV)/bin/python tests/magnum/tempest.py $(ARGS)
 
 docs: setup
 	$(VENV)/bin/mkdocs build --strict --quiet

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from ..provision.magnum import MagnumProvisioner
 
 app = typer.Typer(
-    help="Bays of a cloud's Magnum, or of the lab's own: create, list, show, resize, replace, delete.", no_args_is_help=True
+    help="Bays of a cloud's Magnum, or of the lab's own: create, list, show, resize, replace, upgrade, delete.",
+    no_args_is_help=True,
 )
 
 Name = Annotated[str, typer.Argument(help="A bay: coebench's name for it or Magnum's.")]
@@ -134,6 +135,19 @@ def replace_node(name: Name, node: Annotated[str, typer.Argument(help="Its name 
     provisioner = _provisioner(os_cloud)
     bay = provisioner.replace_node(provisioner.opened(name), node, _Steps())
     typer.echo(f"{name} has {', '.join(h.name for h in bay.nodes)}")
+
+
+@app.command()
+def upgrade(
+    name: Name,
+    template: Annotated[str, typer.Argument(help="A cluster template, by its name or id.")],
+    batch: Annotated[int, typer.Option(help="So many nodes at a time.")] = 1,
+    os_cloud: OsCloud = None,
+) -> None:
+    """Make a bay what another template says, a node after the other, where the server and its driver can."""
+    provisioner = _provisioner(os_cloud)
+    bay = provisioner.upgrade(provisioner.opened(name), template, _Steps(), batch)
+    typer.echo(f"{name} is of {template}: {bay.engine} {bay.version}, {len(bay.nodes)} nodes")
 
 
 @app.command()

@@ -24,6 +24,7 @@ def install(
     coes: Annotated[
         list[str] | None, typer.Argument(help="COEs, or magnum; all COEs if none is named.", show_default=False)
     ] = None,
+    release: Annotated[str | None, typer.Option(help="Of magnum: 13 (all three COEs; this if none is named) or 23.")] = None,
 ) -> None:
     """Build what bays need into the user's cache; goes on where an earlier try stopped."""
     from ..lab import install as installing
@@ -32,6 +33,8 @@ def install(
     for coe in coes or []:
         if coe != MAGNUM:
             engine(coe)
+    if MAGNUM not in (coes or []):
+        _no_release(release)
     begun = time.monotonic()
 
     def say(text: str) -> None:
@@ -40,12 +43,21 @@ def install(
 
     wanted = [coe for coe in coes or ENGINES if coe != MAGNUM]
     with ThreadPoolExecutor(1) as beside:  # Magnum's part is mostly waiting for mirrors, the engines' mostly compiling
-        magnum = beside.submit(lab_magnum.install, say) if MAGNUM in (coes or []) else None
+        magnum = beside.submit(lab_magnum.install, say, release) if MAGNUM in (coes or []) else None
         if wanted:
             installing.install(wanted, say)
         if magnum:
             magnum.result()
     say("the lab is installed")
+
+
+def _no_release(release: str | None) -> None:
+    from ..contract import BadInput
+
+    if release:
+        raise BadInput(
+            f"--release {release}: the lab has releases of magnum alone, one of each engine (lab install magnum, lab up magnum)"
+        )
 
 
 @app.command()
@@ -57,11 +69,13 @@ def up(
     host_memory: Annotated[int, typer.Option(help="Memory of each host, in MiB.")] = 3072,
     host_cpu: Annotated[float, typer.Option(help="Cores each host may use; 0: no limit.")] = 0.0,
     kubernetes_bin: Annotated[Path | None, typer.Option(help="A folder with your own Kubernetes programs.")] = None,
+    release: Annotated[str | None, typer.Option(help="Of magnum: 13 (all three COEs; this if none is named) or 23.")] = None,
 ) -> None:
     """Start a bay, or the lab's own Magnum, and say how to use it. It stays until `coebench lab down`."""
     if coe == MAGNUM:
-        lab_magnum.up()
+        lab_magnum.up(release)
         return
+    _no_release(release)
     from ..contract import BaySpec
     from ..lab import bay as bays
     from ..lab import install as installing

@@ -4,23 +4,29 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import typer
 
+if TYPE_CHECKING:
+    from ..lab.magnum.releases import Release
 
-def install(say: Callable[[str], None]) -> None:
-    """Build what it needs into the cache."""
+
+def install(say: Callable[[str], None], release: str | None) -> None:
+    """Build what it needs into the cache. Raises BadInput."""
     from ..lab.magnum import install as installing
+    from ..lab.magnum import releases
 
-    installing.ensure(say)
+    installing.ensure(say, releases.named(release))
 
 
-def up() -> None:
-    """Start it and say how it is used."""
+def up(release: str | None) -> None:
+    """Start it and say how it is used. Raises BadInput."""
     from ..contract import BadInput
     from ..lab import lock
-    from ..lab.magnum import plane
+    from ..lab.magnum import plane, releases
 
+    wanted = releases.named(release)
     begun = time.monotonic()
 
     def say(text: str) -> None:
@@ -29,22 +35,23 @@ def up() -> None:
     with lock.take("lab up magnum"):
         there = plane.left()
         try:
-            plane.up(say)
+            plane.up(say, wanted)
         except BaseException as e:
             if not there and not isinstance(e, BadInput):
                 plane.down()
             raise
     say("ready")
-    typer.echo(usage())
+    typer.echo(_usage(wanted))
 
 
-def usage() -> str:
+def _usage(release: Release) -> str:
     """How it is used."""
-    from ..lab.magnum import plane
+    from ..lab.magnum import plane, releases
 
+    coes = "k8s swarm mesos" if release == releases.DEFAULT else "k8s"
     return (
-        f"Magnum {plane.RELEASE} with Keystone and Glance on loopback\n"
-        "  coebench compare k8s swarm mesos --provisioner magnum    # this Magnum, if no other cloud is named\n"
+        f"Magnum {release.version} ({release.about}) with Keystone and Glance on loopback\n"
+        f"  coebench compare {coes} --provisioner magnum    # this Magnum, if no other cloud is named\n"
         "  coebench bay create k8s\n"
         f"  . {plane.folder() / 'openrc'}     # for openstack and other clients; adminrc is the administrator's\n"
         "  coebench lab down magnum"
@@ -64,7 +71,7 @@ def status() -> None:
         return
     word = "down" if not state.alive else "ready" if state.ready else "not ready"
     use = f"{cgroups.memory_bytes('magnum') >> 20} MiB, {cgroups.cpu_seconds('magnum'):.1f} s CPU"
-    typer.echo(f"magnum: Magnum {plane.RELEASE}, {word}, {state.auth_url}, {use}")
+    typer.echo(f"magnum: Magnum {state.version}, {word}, {state.auth_url}, {use}")
 
 
 def logs(service: str | None, lines: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Protocol
 
 from .bay import Bay
@@ -20,6 +21,12 @@ class Bays(Protocol):
 
     def replace_node(self, bay: Bay, node: str, observe: Observe) -> Bay:
         """With another node in one's stead, all ready."""
+
+    def refuses(self) -> Mapping[str, str]:
+        """Steps that can't be had here ("replace", "upgrade"), each with the reason."""
+
+    def upgrade(self, bay: Bay, observe: Observe) -> Bay:
+        """Made what the subject's options name, all nodes ready again. Only where `refuses` does not name it."""
 
     def delete(self, bay: Bay, observe: Observe) -> None:
         """Until nothing of it is there."""

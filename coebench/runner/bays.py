@@ -4,10 +4,25 @@ from __future__ import annotations
 
 import contextlib
 import threading
+from collections.abc import Mapping
+from typing import ClassVar, Protocol, runtime_checkable
 
 import msgspec
 
-from ..contract import Bay, BayFailed, BaySpec, CoebenchError, Journal, Observe, Provisioner
+from ..contract import Bay, BayFailed, BaySpec, CoebenchError, Journal, Observe, Provisioner, Unsupported
+
+
+@runtime_checkable
+class UpgradingPort(Protocol):
+    """What a provisioner may have besides the contract's Provisioner: bays that can be upgraded."""
+
+    name: ClassVar[str]
+
+    def refuses(self, spec: BaySpec) -> Mapping[str, str]:
+        """Steps of a life of such a bay that can't be had ("replace", "upgrade"), each with the reason."""
+
+    def upgraded(self, bay: Bay, observe: Observe) -> Bay:
+        """Upgrade the bay to what its own options name."""
 
 
 class TrialBays:
@@ -39,6 +54,16 @@ class TrialBays:
 
     def replace_node(self, bay: Bay, node: str, observe: Observe) -> Bay:
         return self._provisioner.replace_node(bay, node, observe)
+
+    def refuses(self) -> Mapping[str, str]:
+        if isinstance(self._provisioner, UpgradingPort):
+            return self._provisioner.refuses(self._spec)
+        return {"upgrade": f"the provisioner '{self._provisioner.name}' upgrades no bays"}
+
+    def upgrade(self, bay: Bay, observe: Observe) -> Bay:
+        if not isinstance(self._provisioner, UpgradingPort):
+            raise Unsupported("upgrading a bay", f"the provisioner '{self._provisioner.name}' can't")
+        return self._provisioner.upgraded(bay, observe)
 
     def delete(self, bay: Bay, observe: Observe) -> None:
         self._provisioner.delete(bay, self._journal, observe)

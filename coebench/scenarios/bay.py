@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from typing import Any, ClassVar
 
 from ..contract import BadInput, Better, Capability, CoebenchError, Metric, Observation, Observe, Sample, Trial
 
-STEPS = ("create", "up", "replace", "down", "delete")
+STEPS = ("create", "up", "replace", "upgrade", "down", "delete")
 TITLES = {
     "create": "bay created",
     "up": "scaled up",
     "replace": "node replaced",
+    "upgrade": "bay upgraded",
     "down": "scaled down",
     "delete": "bay deleted",
 }
@@ -22,6 +23,8 @@ DEFINITIONS = {
     "up": "From asking for more nodes until the engine lists all of them as ready.",
     "replace": "From asking for one node to be taken away until another is ready in its stead; where the provisioner has no "
     "such call, one node fewer and then one more.",
+    "upgrade": "From asking for the bay to become what another template says until the engine lists all nodes as ready again; "
+    "only where the subject's options name such a template (upgrade-to).",
     "down": "From asking for fewer nodes until the bay is ready with those that remain.",
     "delete": "From asking for the bay's deletion until the provisioner knows it no more.",
 }
@@ -71,8 +74,9 @@ def _metrics() -> tuple[Metric, ...]:
 
 
 class BayLife:
-    """For each number of nodes: so many bays at once are created, scaled up, get one node replaced, are scaled down again and
-    deleted. A bay that fails costs the others nothing."""
+    """For each number of nodes: so many bays at once are created, scaled up, get one node replaced, are upgraded where that
+    was asked for, scaled down again and deleted. What the provisioner can't do is left out. A bay that fails costs the others
+    nothing."""
 
     name: ClassVar[str] = "bay"
     question: ClassVar[str] = "How long to create, scale, mend and delete bays?"
@@ -96,13 +100,16 @@ class BayLife:
                 raise BadInput(f"bay: '{name}' is a number from {least} to {most}, not {settings[name]!r}")
 
     def run(self, trial: Trial) -> None:
+        refused = trial.bays.refuses()
+        for step, reason in refused.items():
+            trial.observe("life.left_out", step=step, reason=reason)
         for nodes in trial.settings["nodes"]:
             count = trial.settings["bays"]
             together = threading.Barrier(count)
             pool = ThreadPoolExecutor(count)
             try:
                 with trial.phase(f"{count} bays of {nodes}", trial.settings["timeout"]) as deadline:
-                    lives = [pool.submit(self._life, trial, nodes, i, together) for i in range(1, count + 1)]
+                    lives = [pool.submit(self._life, trial, nodes, i, together, refused) for i in range(1, count + 1)]
                     unfinished = set(lives)
                     while unfinished:
                         deadline.waiting_for(f"{len(unfinished)} of {count} bays are under way")
@@ -113,7 +120,7 @@ class BayLife:
             finally:
                 pool.shutdown(wait=False, cancel_futures=True)  # what is under way ends with its bay, which the runner deletes
 
-    def _life(self, trial: Trial, nodes: int, number: int, together: threading.Barrier) -> None:
+    def _life(self, trial: Trial, nodes: int, number: int, together: threading.Barrier, refused: Collection[str]) -> None:
         label = f"n{nodes}-{number}"
         case = {"label": label, "nodes": nodes, "bays": trial.settings["bays"]}
         bays, more = trial.bays, trial.settings["more"]
@@ -135,8 +142,12 @@ class BayLife:
             observe("life.end", have=len(bay.nodes))
             bay = bays.resize(bay, nodes + more, begin("up"))
             observe("life.end", have=len(bay.nodes))
-            bay = bays.replace_node(bay, bay.nodes[0].name, begin("replace"))
-            observe("life.end", have=len(bay.nodes))
+            if "replace" not in refused:
+                bay = bays.replace_node(bay, bay.nodes[0].name, begin("replace"))
+                observe("life.end", have=len(bay.nodes))
+            if "upgrade" not in refused:
+                bay = bays.upgrade(bay, begin("upgrade"))
+                observe("life.end", have=len(bay.nodes))
             bay = bays.resize(bay, max(1, (nodes + more) // 2), begin("down"))
             observe("life.end", have=len(bay.nodes))
             bays.delete(bay, begin("delete"))

@@ -16,50 +16,26 @@ import urllib.request
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import pytest
+from magnum_harness import WEIGHTLESS, NoJournal, Seen, coebench, nothing_is_left
+from neighbours import KEYPAIR, neighbours
 
 from coebench import plugins
 from coebench.contract import BadInput, Bay, BaySpec
 from coebench.lab import bay as bays
 from coebench.lab import cgroups
 from coebench.lab.magnum import plane, spool
-from coebench.provision.magnum import MagnumProvisioner, owner
+from coebench.lab.magnum.keeper import LABEL
+from coebench.provision.magnum import MagnumProvisioner, access, owner
 from coebench.provision.magnum.clusters import Clusters
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(600)]
-WEIGHTLESS = {"weightless": "yes"}
-
-
-class NoJournal:
-    def creating(self, resource: object) -> None: ...
-    def gone(self, resource: object) -> None: ...
-
-
-class Seen:
-    """Remembers what was observed, in order."""
-
-    def __init__(self) -> None:
-        self.names: list[str] = []
-
-    def __call__(self, name: str, *, at: float | None = None, **data: Any) -> None:
-        self.names.append(name)
 
 
 @pytest.fixture(scope="module")
 def provisioner(magnum: plane.Plane) -> Iterator[MagnumProvisioner]:
     yield MagnumProvisioner()
-
-
-def coebench(*args: str, timeout: float = 240) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, "-m", "coebench", *args], capture_output=True, text=True, timeout=timeout)
-
-
-def nothing_is_left(provisioner: MagnumProvisioner) -> None:
-    assert provisioner.clusters.all() == [] and provisioner.clusters.templates() == []
-    assert [n for n in bays.names() if n.startswith(spool.PREFIX)] == []
-    assert list((plane.folder() / "spool").iterdir()) == []
 
 
 def test_it_is_small_and_all_of_it_answers(magnum: plane.Plane) -> None:
@@ -101,14 +77,24 @@ def test_a_life_of_a_bay_by_the_commands(provisioner: MagnumProvisioner) -> None
     nothing_is_left(provisioner)
 
 
-def test_six_bays_at_once_are_all_accounted_for(provisioner: MagnumProvisioner, runs: Path) -> None:
-    words = ["compare", "k8s:weightless=yes", "--scenarios", "bay", "--trials", "1", "--provisioner", "magnum", "--json"]
+@pytest.fixture
+def following(provisioner: MagnumProvisioner) -> Iterator[str]:
+    """The name of a template to upgrade weightless bays to."""
+    labels = {f"{LABEL}nodes": "weightless"}
+    made = provisioner.clusters.make_template("next", ("kubernetes",), {"image_id": plane.IMAGE, "tls_disabled": True}, labels)
+    yield "next"
+    provisioner.clusters.drop_template(made)
+
+
+def test_six_bays_at_once_are_all_accounted_for(provisioner: MagnumProvisioner, runs: Path, following: str) -> None:
+    subject = f"k8s:weightless=yes,upgrade-to={following}"
+    words = ["compare", subject, "--scenarios", "bay", "--trials", "1", "--provisioner", "magnum", "--json"]
     p = coebench(*words, "--set", "bay.nodes=[2]", "--set", "bay.bays=6", "--runs", str(runs))
     assert p.returncode == 0, p.stderr
     result = json.loads(p.stdout)
     values = {m["name"]: next(iter(m["values"].values())) for m in result["metrics"]}
     assert values["failed"]["median"] == 0
-    for step in ("create", "up", "replace", "down", "delete"):
+    for step in ("create", "up", "replace", "upgrade", "down", "delete"):
         assert values[step]["n"] == 1
         if step != "delete":
             assert values[f"{step}_complete"]["median"] <= values[step]["median"]
@@ -116,7 +102,9 @@ def test_six_bays_at_once_are_all_accounted_for(provisioner: MagnumProvisioner, 
     journal = [json.loads(line) for line in (next(runs.iterdir()) / "journal.jsonl").read_text().splitlines()]
     made = {(j["kind"], j["id"]) for j in journal if j["what"] == "creating"}
     assert len(made) == 12 and made == {(j["kind"], j["id"]) for j in journal if j["what"] == "gone"}
-    nothing_is_left(provisioner)
+    pictures = coebench("report", str(next(runs.iterdir())), "--format", "svg", "-o", str(runs / "pictures"))
+    assert pictures.returncode == 0 and "created and deleted" in (runs / "pictures/bay-machines.svg").read_text()
+    assert [t.name for t in provisioner.clusters.templates()] == [following] and provisioner.clusters.all() == []
 
 
 @pytest.mark.parametrize("turn", range(int(os.environ.get("COEBENCH_TEST_KILLS", "1"))))
@@ -179,6 +167,10 @@ def test_what_can_not_be_is_refused_with_what_to_do(provisioner: MagnumProvision
     wrong = {**os.environ, **magnum.environment(), "OS_PASSWORD": "wrong"}
     p = subprocess.run([sys.executable, "-m", "coebench", "bay", "list"], capture_output=True, text=True, env=wrong, timeout=60)
     assert p.returncode == 2 and "wrong user, password" in p.stderr and "Traceback" not in p.stderr
+    p = coebench("compare", "k8s:upgrade-to=none", "--provisioner", "magnum", "--scenarios", "bay")
+    assert p.returncode == 2 and "one release of each engine" in p.stderr
+    p = coebench("compare", "k8s:weightless=yes,upgrade-to=none", "--provisioner", "magnum", "--scenarios", "bay")
+    assert p.returncode == 2 and "no cluster template 'none'" in p.stderr
     nothing_is_left(provisioner)
 
 
@@ -222,6 +214,50 @@ def test_a_token_that_expires_in_mid_run_is_renewed(provisioner: MagnumProvision
 def test_a_bay_that_fails_tells_why_and_is_deleted(provisioner: MagnumProvisioner) -> None:
     p = coebench("bay", "create", "k8s", "--name", "bad", "-o", "weightless=yes", "--nodes", "9999")
     assert p.returncode == 1 and "CREATE_FAILED" in p.stderr and "0 to 5000" in p.stderr, p.stderr
+    nothing_is_left(provisioner)
+
+
+def test_a_bay_that_hangs_is_told_with_its_state_and_kept_if_that_is_wished(
+    provisioner: MagnumProvisioner, magnum: plane.Plane
+) -> None:
+    """What builds the bays is stopped, so that Magnum waits for ever."""
+    assert magnum.keeper
+    os.kill(magnum.keeper.pid, signal.SIGSTOP)
+    try:
+        p = coebench("bay", "create", "k8s", "--name", "stuck", "-o", "weightless=yes", "-o", "bay-timeout=2", "--keep-failed")
+        assert p.returncode == 1 and "it is CREATE_IN_PROGRESS" in p.stderr and "the bay is kept" in p.stderr, p.stderr
+        assert "stuck" in coebench("bay", "list").stdout
+        p = coebench("bay", "resize", "stuck", "5")
+        assert p.returncode == 1 and "is CREATE_IN_PROGRESS" in p.stderr
+    finally:
+        os.kill(magnum.keeper.pid, signal.SIGCONT)
+    assert coebench("bay", "delete", "stuck").returncode == 0
+    nothing_is_left(provisioner)
+
+
+def test_old_bays_and_baymodels_are_asked_for_by_rest(provisioner: MagnumProvisioner, magnum: plane.Plane) -> None:
+    """Magnum 13 still answers as servers did that had nothing else; so does coebench still ask, where it must."""
+    old = MagnumProvisioner()
+    old.cloud.speak_bays()
+    assert old.clusters.offers("mesos") and not old.clusters.offers("nomad")
+    seen = Seen()
+    spec = BaySpec(coe="k8s", nodes=2, options={**WEIGHTLESS, "keypair": KEYPAIR})
+    with pytest.raises(BadInput, match="keypair=NAME"):
+        old.begin("bare", BaySpec(coe="k8s", options=WEIGHTLESS), NoJournal(), seen)
+    with neighbours(magnum):  # Nova alone knows keypairs
+        later = MagnumProvisioner()  # signs in when they are in the catalogue
+        later.cloud.speak_bays()
+        bay = later.create("old", spec, NoJournal(), seen)
+    try:
+        assert [h.name for h in bay.nodes] == ["n1", "n2"]
+        [cluster] = provisioner.clusters.all()
+        assert cluster.name == owner.name("old") and later.about("old")["cluster_template_id"] == cluster.cluster_template_id
+        signed = access.of(later.clusters, "k8s", later.clusters.get(cluster.uuid), tls=True)
+        assert "client-certificate-data" in signed.kubeconfig
+        assert set(later.refuses(spec)) == {"replace", "upgrade"}
+        assert later.clusters.ours(lambda labels: labels.get(owner.RUN) == "old")[0]
+    finally:
+        later.delete("old", NoJournal(), seen)
     nothing_is_left(provisioner)
 
 

@@ -10,14 +10,16 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
+from keystoneauth1 import exceptions as ka
 from magnumclient import exceptions as mc
 
 from coebench.contract import BadInput, BayFailed, BaySpec, Observation, PhaseTimeout
 from coebench.lab import pki
 from coebench.lab.magnum import spool
 from coebench.lab.magnum.keeper import bay_spec
-from coebench.provision.magnum import access, failures, owner, template
-from coebench.provision.magnum.cloud import connect
+from coebench.provision.magnum import MagnumProvisioner, access, failures, owner, template
+from coebench.provision.magnum.bays import Bays
+from coebench.provision.magnum.cloud import Cloud, connect
 from coebench.provision.magnum.clusters import Clusters
 from coebench.scenarios.bay import BayLife
 
@@ -338,3 +340,104 @@ def test_settings_that_make_no_sense_are_refused(change: dict[str, Any]) -> None
     scenario.check(scenario.settings("default"), 3)
     with pytest.raises(BadInput, match="bay: "):
         scenario.check({**scenario.settings("default"), **change}, 3)
+
+
+# a server of before clusters: /v1/bays and /v1/baymodels
+
+
+class OldServer:
+    """Answers as Magnum of 2016 did; remembers what was asked."""
+
+    def __init__(self, labels: bool = True) -> None:
+        self.labels = labels
+        self.asked: list[tuple[str, str, Any]] = []
+        self.baymodels: dict[str, dict[str, Any]] = {}
+        self.bays: dict[str, dict[str, Any]] = {}
+
+    def __call__(self, method: str, path: str, json: Any = None) -> Any:
+        self.asked.append((method, path, json))
+        _, what, *ident = path.partition("?")[0].split("/")
+        kept: dict[str, dict[str, Any]] = getattr(self, what, {})
+        if what == "certificates":
+            return SimpleNamespace(json=lambda: {"pem": "PEM", **(json or {})})
+        if method == "POST":
+            if what == "bays" and not self.labels and "labels" in json:
+                raise ka.BadRequest("Bad Request", details="Unknown attribute for argument bay: labels")
+            made = {"uuid": f"{what}-{len(kept)}", "status": "CREATE_COMPLETE", **json}
+            kept[made["uuid"]] = made
+            return SimpleNamespace(json=lambda: made)
+        if not ident:  # two pages
+            first, rest = list(kept.values())[:1], list(kept.values())[1:]
+            page = {what: rest} if "?" in path else {what: first, "next": "http://far/v1/bays?marker=1" if rest else None}
+            return SimpleNamespace(json=lambda: page)
+        if ident[0] not in kept:
+            raise ka.NotFound(f"{what} {ident[0]} could not be found")
+        if method == "DELETE":
+            del kept[ident[0]]
+        return SimpleNamespace(json=lambda: kept[ident[0]])
+
+
+def _old(server: OldServer) -> Clusters:
+    cloud: Any = SimpleNamespace(
+        magnum=Bays(server), has=lambda service: False, resize=lambda: False, name="old", lab=None, bays=True
+    )
+    return Clusters(cloud)
+
+
+@pytest.mark.parametrize("labels", [True, False], ids=["labelled", "without labels"])
+def test_bays_and_baymodels_are_asked_for_as_clusters_are(labels: bool) -> None:
+    server = OldServer(labels)
+    clusters = _old(server)
+    _, observe = _told()
+    made = clusters.make_template("t", ("swarm-mode", "swarm"), {"image_id": "i", "keypair_id": "k"}, {owner.RUN: "mine"})
+    uuids = [
+        clusters.create(
+            name=name, cluster_template_id=made, node_count=2, labels={owner.RUN: "mine"}, create_timeout=9, keypair="k"
+        )
+        for name in ("coebench-a", "coebench-b")
+    ]
+    assert server.bays[uuids[0]]["baymodel_id"] == made and server.bays[uuids[0]]["bay_create_timeout"] == 9
+    assert "keypair" not in server.bays[uuids[0]] and server.baymodels[made]["keypair_id"] == "k"
+    assert [c.name for c in clusters.all()] == ["coebench-a", "coebench-b"]
+    bay = clusters.get(uuids[0])
+    assert bay.cluster_template_id == made and bay.labels == {owner.RUN: "mine"} and bay.api_address is None
+    clusters.resize(uuids[0], 3, (), observe)
+    assert server.asked[-1] == ("PATCH", f"/bays/{uuids[0]}", [{"op": "replace", "path": "/node_count", "value": 3}])
+    assert clusters.cloud.magnum.certificates.create(cluster_uuid=uuids[0], csr="CSR").pem == "PEM"
+    assert server.asked[-1][2] == {"bay_uuid": uuids[0], "csr": "CSR"}
+    assert len(clusters.ours(lambda found: found.get(owner.RUN) == "mine")[0]) == 2
+    for uuid in uuids:
+        clusters.delete(uuid, 60, observe)
+    assert clusters.all() == [] and clusters.get(uuids[0]) is None
+
+
+def test_an_old_servers_template_needs_a_keypair_and_its_errors_tell_their_details() -> None:
+    clusters = _old(OldServer())
+    with pytest.raises(BadInput, match="keypair=NAME"):
+        clusters.make_template("t", ("kubernetes",), {"image_id": "i"}, {})
+    error = ka.BadRequest("Invalid input for field/attribute coe", details="Value should be one of: kubernetes")
+    assert "Value should be one of" in failures.text(error)
+    assert "What to do" in str(failures.told("making a template", error))
+
+
+@pytest.mark.parametrize(
+    "least, bays, lab, options, refused",
+    [
+        ((1, 10), False, None, {"template": "a", "upgrade-to": "b"}, {}),
+        ((1, 10), False, None, {"template": "a"}, {"upgrade": "upgrade-to=NAME"}),
+        ((1, 7), False, None, {"template": "a"}, {"upgrade": "microversion 1.7, and upgrading needs 1.8"}),
+        ((1, 6), False, None, {"template": "a"}, {"replace": "needs microversion 1.7", "upgrade": "microversion 1.6"}),
+        ((1, 1), True, None, {"template": "a"}, {"replace": "needs microversion 1.7", "upgrade": "/v1/bays alone"}),
+        ((1, 10), False, True, {}, {"upgrade": "one release of each engine"}),
+        ((1, 10), False, True, {"weightless": "yes", "upgrade-to": "b"}, {}),
+    ],
+)
+def test_what_a_server_can_not_do_is_known_beforehand(
+    least: tuple[int, int], bays: bool, lab: Any, options: dict[str, str], refused: dict[str, str]
+) -> None:
+    cloud: Any = SimpleNamespace(most=least, bays=bays, lab=lab, name="cloud")
+    cloud.resize, cloud.upgrade = (lambda: Cloud.resize(cloud)), (lambda: Cloud.upgrade(cloud))
+    provisioner = MagnumProvisioner()
+    provisioner._clusters = Clusters(cloud)
+    found = provisioner.refuses(BaySpec(coe="k8s", options=options))
+    assert found.keys() == refused.keys() and all(refused[step] in found[step] for step in refused)

@@ -232,3 +232,35 @@ def test_a_metric_by_a_number_is_a_line_with_its_intervals(run: Any) -> None:
     assert [(p.x, p.y) for p in swarm.points] == [(n, metric[n].values["swarm"].median) for n in (1, 10, 30)]
     assert [row[0] for row in f.rows] == ["1 instance", "10 instances", "30 instances"]
     assert "serve-rate-by-instances" not in figures
+
+
+def _life(at: float, name: str, label: str, **data: Any) -> Observation:
+    return Observation(trial="t", at=at, name=name, data={"label": label, "step": "create", "nodes": 2, "bays": 2, **data})
+
+
+def test_nodes_that_come_and_go_are_drawn_and_counted(run: Any) -> None:
+    result, _ = run
+    trial = next(t for t in result.trials if t.status == "ok")
+    facts = [
+        *(_life(100, "life.begin", label) for label in ("a", "b")),
+        _life(104, "bay.nodes", "a", ready=1),
+        _life(106, "bay.nodes", "a", ready=2),
+        _life(106, "life.end", "a", have=2),
+        _life(108, "bay.nodes", "b", ready=2),
+        _life(109, "life.failed", "b", reason="quota"),
+        _life(120, "bay.nodes", "a", ready=1),  # replaced: one fewer,
+        _life(125, "bay.nodes", "a", ready=2),  # and one more
+        _life(140, "life.end", "a", have=0),
+    ]
+    told = [Observation(trial=trial.id, at=o.at, name=o.name, data=o.data) for o in facts]
+    [drawn] = [f for f in plots.all_figures(plots.source(result, told)) if f.slug.endswith("machines")]
+    there, rates = drawn.panels
+    [line] = there.items
+    assert isinstance(line, figure.Line)
+    assert [(p.x, p.y) for p in line.points] == [(0, 0), (4, 1), (6, 2), (8, 4), (20, 3), (25, 4), (40, 2), (40, 2)]
+    made, gone = rates.items
+    assert isinstance(made, figure.Line) and isinstance(gone, figure.Line) and gone.dashed
+    assert sum(p.y for p in made.points[:-1]) == 5 * 3600 and sum(p.y for p in gone.points[:-1]) == 3 * 3600  # in bins of 1 s
+    assert drawn.rows[0][1:5] == ("1", "4", "5", "3")
+    ET.fromstring(svg.draw(drawn, theme="dark"))
+    assert not [f for f in plots.all_figures(plots.source(result)) if f.slug.endswith("machines")]

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 
 import msgspec
 
+from .releases import Release
+
 
 class Ports(msgspec.Struct, frozen=True, kw_only=True):
     """All on 127.0.0.1."""
@@ -28,9 +30,10 @@ def _database(name: str, socket: str) -> str:
 
 
 def files(
-    ports: Ports, passwords: Mapping[str, str], socket: str = "/run/mysqld/mysqld.sock", etc: str = "/etc"
+    release: Release, ports: Ports, passwords: Mapping[str, str], socket: str = "/run/mysqld/mysqld.sock", etc: str = "/etc"
 ) -> dict[str, str]:
     """Path below /etc → text."""
+    volumes = "[cinder]\ndefault_boot_volume_size = 1\n" if release.nova else ""
     keystone = f"http://127.0.0.1:{ports.keystone}/v3"
 
     def login(user: str) -> str:
@@ -109,7 +112,7 @@ trustee_keystone_interface = public
 lock_path = /run/lock
 [oslo_policy]
 policy_file = {etc}/magnum/policy.yaml
-""",
+{volumes}""",
         "magnum/rabbit.conf": f"""\
 listeners.tcp.1 = 127.0.0.1:{ports.amqp}
 loopback_users.guest = true

@@ -16,9 +16,9 @@ from ...contract import BadInput
 from .. import install, trees
 from ..cache import Artefact, Say, key
 from . import config
+from .releases import DEFAULT, Release
 
 HERE = Path(__file__).parent
-REQUIREMENTS = HERE / "requirements.txt"
 SITE = "opt/magnum/site"
 PACKAGES = ("mariadb-server", "rabbitmq-server", "python3", "python3-distutils", "python3-netifaces", "tini", "procps")
 # Pure Python, but to be had as source only: made into wheels first, so that all the rest can be taken as wheels for
@@ -31,12 +31,13 @@ def tree() -> Artefact:
     return trees.debian("magnum-tree", "minbase", PACKAGES)
 
 
-def site() -> Artefact:
+def site(release: Release) -> Artefact:
     """opt/magnum/site: Keystone, Glance, Magnum and all that they import, from PyPI."""
-    pins = REQUIREMENTS.read_text()
+    requirements = HERE / release.requirements
+    pins = requirements.read_text()
 
     def build(work: Path, out: Path, say: Say) -> None:
-        say("fetching Keystone, Glance and Magnum 13.1.1 from PyPI")
+        say(f"fetching Keystone, Glance and Magnum {release.version} from PyPI")
         wheels = work / "wheels"
         wheels.mkdir(exist_ok=True)
         sources = [line for line in pins.splitlines() if line.split("==")[0] in SOURCES]
@@ -45,9 +46,9 @@ def site() -> Artefact:
         target += [word for abi in ("cp311", "abi3", "none") for word in ("--abi", abi)]
         target += [word for tag in PLATFORMS for word in ("--platform", tag)]
         command = ["install", "--no-deps", "--no-warn-script-location", "--find-links", str(wheels), *target]
-        _pip([*command, "--target", str(out / SITE), "--requirement", str(REQUIREMENTS)], work)
+        _pip([*command, "--target", str(out / SITE), "--requirement", str(requirements)], work)
 
-    return Artefact("magnum-site", key(pins, "1"), build)
+    return Artefact(f"magnum-site{release.suffix}", key(pins, "1"), build)
 
 
 PLATFORMS = tuple(
@@ -81,22 +82,22 @@ def plugin() -> Artefact:
     return Artefact("magnum-plugin", key(source.read_bytes(), "1"), build)
 
 
-def seed() -> Artefact:
+def seed(release: Release) -> Artefact:
     """mysql (the databases with all tables and Keystone's users), keystone (its keys) and passwords.json.
 
     The passwords are drawn when it is made: only root can read them, and the services listen on loopback alone.
     """
-    base, packages = tree(), site()
+    base, packages = tree(), site(release)
     scripts = [HERE / "guest" / name for name in ("seed.sh", "identity.py", "wsgi.py")]
     passwords = {name: secrets.token_hex(12) for name in ("admin", "glance", "magnum", "trust", "coebench")}
 
     def build(work: Path, out: Path, say: Say) -> None:
-        say("making the databases of the lab's Magnum")
+        say(f"making the databases of the lab's Magnum {release.version}")
         shutil.rmtree(work / "guest", ignore_errors=True)
         (work / "guest").mkdir()
         for script in scripts:
             shutil.copy(script, work / "guest")
-        for path, text in config.files(config.UNKNOWN, passwords, "/build/my.sock", "/build/etc").items():
+        for path, text in config.files(release, config.UNKNOWN, passwords, "/build/my.sock", "/build/etc").items():
             (work / "etc" / path).parent.mkdir(parents=True, exist_ok=True)
             (work / "etc" / path).write_text(text.replace(config.SITE, "/build/site"))
         for name in ("fernet", "credential"):
@@ -112,29 +113,28 @@ def seed() -> Artefact:
             private.chmod(0o700)
         (out / "passwords.json").chmod(0o600)
 
-    texts = config.files(config.UNKNOWN, dict.fromkeys(passwords, ""))
-    return Artefact("magnum-seed", key(base.key, packages.key, *(s.read_bytes() for s in scripts), *texts.values()), build)
+    texts = config.files(release, config.UNKNOWN, dict.fromkeys(passwords, ""))
+    return Artefact(
+        f"magnum-seed{release.suffix}", key(base.key, packages.key, *(s.read_bytes() for s in scripts), *texts.values()), build
+    )
 
 
-ARTEFACTS = (tree, site, plugin, seed)
-
-
-def ensure(say: Say) -> float:
+def ensure(say: Say, release: Release = DEFAULT) -> float:
     """Build all that is not there. Returns the seconds it took. Raises BadInput."""
     begun = time.monotonic()
     install.check_machine()
     with ThreadPoolExecutor(2) as pool:  # one waits for Debian's mirror, the other for PyPI
-        list(pool.map(lambda make: make().ensure(say), (tree, site)))
-    for make in (plugin, seed):
-        make().ensure(say)
+        list(pool.map(lambda artefact: artefact.ensure(say), (tree(), site(release))))
+    for artefact in (plugin(), seed(release)):
+        artefact.ensure(say)
     return time.monotonic() - begun
 
 
-def installed() -> bool:
+def installed(release: Release = DEFAULT) -> bool:
     """Whether nothing would have to be built."""
-    return all(make().ready for make in ARTEFACTS)
+    return all(artefact.ready for artefact in (tree(), site(release), plugin(), seed(release)))
 
 
-def layers(say: Say) -> tuple[Path, ...]:
+def layers(say: Say, release: Release = DEFAULT) -> tuple[Path, ...]:
     """The lower layers of the place where the services run, uppermost first."""
-    return tuple(make().ensure(say) for make in (plugin, site, tree))
+    return tuple(artefact.ensure(say) for artefact in (plugin(), site(release), tree()))

@@ -81,6 +81,8 @@ def _built(spec: spool.Spec) -> spool.State:
     name = spool.bay_name(spec.uuid)
     if spec.labels.get(LABEL + "nodes") == "weightless":
         return weightless.build(name, spec)
+    if spec.upgrades:
+        raise BadInput("the lab has one release of each engine: there is nothing to upgrade to")
     if name in bays.names():
         bay = LabBay.open(name)
         if not bay.state.ready:

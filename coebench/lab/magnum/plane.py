@@ -22,10 +22,10 @@ from .. import cgroups, host, paths
 from ..cache import Say, remove
 from ..process import Process
 from . import config, install, spool
+from .releases import DEFAULT, Release
 
 NAME = "magnum"  # of its cgroup and its folder
 IMAGE = "coebench-lab"  # Glance's image, and its os_distro, by which Magnum chooses our driver
-RELEASE = "13.1.1"
 TIMEOUT = 120.0
 SERVICES = ("mariadb", "rabbitmq", "keystone", "glance", "magnum-api")
 
@@ -35,6 +35,7 @@ class Plane(msgspec.Struct, kw_only=True):
 
     ports: config.Ports
     passwords: dict[str, str]
+    version: str = DEFAULT.version
     place: Process | None = None
     keeper: Process | None = None
     made: float = 0.0
@@ -115,7 +116,7 @@ def left() -> bool:
     return folder().exists() or bool(cgroups.folders(NAME))
 
 
-def up(say: Say) -> Plane:
+def up(say: Say, release: Release = DEFAULT) -> Plane:
     """Start it; returns when a client can make bays. Raises BadInput if it is up, BayFailed if it does not come up."""
     if left():
         state = opened()
@@ -125,10 +126,11 @@ def up(say: Say) -> Plane:
             if up_already
             else "something is left of the lab's Magnum: coebench lab down magnum takes it away"
         )
-    install.ensure(say)
-    layers = install.layers(say)
-    seed = install.seed().ensure(say)
-    plane = Plane(ports=_ports(), passwords=json.loads((seed / "passwords.json").read_text()), made=time.time())
+    install.ensure(say, release)
+    layers = install.layers(say, release)
+    seed = install.seed(release).ensure(say)
+    passwords = json.loads((seed / "passwords.json").read_text())
+    plane = Plane(ports=_ports(), passwords=passwords, version=release.version, made=time.time())
     d = plane.folder
     for sub in ("upper", "work", "root", "log", "data/images", "spool", "etc"):
         (d / sub).mkdir(parents=True, exist_ok=True)
@@ -136,7 +138,7 @@ def up(say: Say) -> Plane:
     plane.save()
     shutil.copytree(seed / "mysql", d / "data/mysql")
     shutil.copytree(seed / "keystone", d / "etc/keystone")
-    for path, text in config.files(plane.ports, plane.passwords).items():
+    for path, text in config.files(release, plane.ports, plane.passwords).items():
         (d / "etc" / path).parent.mkdir(parents=True, exist_ok=True)
         (d / "etc" / path).write_text(text)
     _place(plane, layers)
@@ -152,7 +154,7 @@ def up(say: Say) -> Plane:
     image = {"name": IMAGE, "os_distro": IMAGE, "visibility": "public", "disk_format": "raw", "container_format": "bare"}
     admin.ask("POST", plane.ports.glance, "/v2/images", image)
     while not any(s["state"] == "up" for s in admin.ask("GET", plane.ports.magnum, "/v1/mservices")["mservices"]):
-        _patiently(plane, deadline, "magnum-conductor to report")
+        _patiently(plane, deadline, "magnum-conductor to report", "magnum-conductor")
     say("magnum-conductor reports")
     for user in ("coebench", "admin"):
         rc = d / ("openrc" if user == "coebench" else "adminrc")
@@ -214,10 +216,10 @@ def _keeper(plane: Plane) -> None:
     plane.save()
 
 
-def _patiently(plane: Plane, deadline: float, what: str) -> None:
+def _patiently(plane: Plane, deadline: float, what: str, log: str = "plane") -> None:
     plane.check()
     if time.monotonic() > deadline:
-        raise BayFailed(f"the lab's Magnum: waited {TIMEOUT:g} s for {what}", plane.log("plane"))
+        raise BayFailed(f"the lab's Magnum: waited {TIMEOUT:g} s for {what}", plane.log(log))
     time.sleep(0.05)
 
 

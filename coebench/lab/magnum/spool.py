@@ -15,7 +15,8 @@ COES = {"kubernetes": "k8s", "swarm": "swarm", "swarm-mode": "swarm", "mesos": "
 
 
 class Spec(msgspec.Struct, frozen=True, kw_only=True):
-    """What Magnum wants: `request` counts its wishes. `remove` names nodes, by name or address, that are to go first."""
+    """What Magnum wants: `request` counts its wishes. `remove` names nodes, by name or address, that are to go first. `upgrades`
+    counts the upgrades asked for, `batch` is how many nodes at a time."""
 
     request: int
     uuid: str
@@ -29,6 +30,8 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True):
     ca_cert: str = ""
     ca_key: str = ""
     delete: bool = False
+    upgrades: int = 0
+    batch: int = 1
 
 
 class State(msgspec.Struct, frozen=True, kw_only=True):

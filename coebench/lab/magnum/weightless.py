@@ -11,7 +11,8 @@ import json
 import os
 import subprocess
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -30,6 +31,7 @@ class Nodes(msgspec.Struct):
     """nodes.json of such a bay: node number → its process."""
 
     up: dict[int, Process] = {}
+    upgrades: int = 0  # how often all were replaced
 
 
 _servers: dict[str, http.server.ThreadingHTTPServer] = {}
@@ -49,21 +51,40 @@ def build(name: str, spec: spool.Spec) -> spool.State:
     gone = [addresses[a] for a in spec.remove if a in addresses]
     kept = [i for i in sorted(nodes.up) if i not in gone]
     gone += kept[spec.nodes :]
-    stuck = process.kill_all([nodes.up.pop(i) for i in gone])
-    if stuck:
-        raise BadInput(f"bay {name}: {len(stuck)} processes do not end")
-    missing = spec.nodes - len(nodes.up)
-    if missing > 0:
-        command = ["bash", "-c", _SPAWN, "bash", " ".join(map(str, joins)), str(missing)]
-        out = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-        first = max(nodes.up, default=0) + 1
-        for i, pid in enumerate(out.split(), first):
-            nodes.up[i] = Process.of(int(pid))
+    _stop(name, nodes, gone)
+    first = max(nodes.up, default=0) + 1
+    _start(nodes, joins, range(first, first + spec.nodes - len(nodes.up)))
+    if spec.upgrades > nodes.upgrades:  # a node that is upgraded keeps its number and its address, as a rebuilt server does
+        every = sorted(nodes.up)
+        for at in range(0, len(every), max(1, spec.batch)):
+            batch = every[at : at + max(1, spec.batch)]
+            _stop(name, nodes, batch)
+            _start(nodes, joins, batch)
+        nodes.upgrades = spec.upgrades
     (folder / "nodes.json").write_bytes(msgspec.json.encode(nodes))
     listed = [address(i) for i in sorted(nodes.up)]
     return spool.State(
-        request=spec.request, phase="ready", api=_serve(name), version="weightless", nodes=listed, masters=["127.0.0.1"]
+        request=spec.request,
+        phase="ready",
+        api=_serve(name),
+        version=f"weightless {nodes.upgrades + 1}",
+        nodes=listed,
+        masters=["127.0.0.1"],
     )
+
+
+def _stop(name: str, nodes: Nodes, numbers: Sequence[int]) -> None:
+    """End nodes. Raises BadInput."""
+    if stuck := process.kill_all([nodes.up.pop(i) for i in numbers]):
+        raise BadInput(f"bay {name}: {len(stuck)} processes do not end")
+
+
+def _start(nodes: Nodes, joins: list[Path], numbers: Sequence[int]) -> None:
+    """A process for each."""
+    if numbers:
+        command = ["bash", "-c", _SPAWN, "bash", " ".join(map(str, joins)), str(len(numbers))]
+        out = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+        nodes.up.update({i: Process.of(int(pid)) for i, pid in zip(numbers, out.split(), strict=True)})
 
 
 def end(name: str) -> None:

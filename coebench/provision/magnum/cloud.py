@@ -13,8 +13,10 @@ from magnumclient.v1 import client
 from ...contract import BadInput
 from ...lab.magnum import plane
 from . import failures
+from .bays import Bays
 
 SERVICE = "container-infra"
+OLDEST = "container"  # the same service's type before Newton
 NEWEST = "1.10"  # the microversion that is asked for; a server that has less is asked for what it has
 NONE_NAMED = (
     "no cloud is named: --os-cloud NAME of your clouds.yaml, OS_CLOUD, or OS_AUTH_URL and the rest of an openrc; "
@@ -31,15 +33,24 @@ class Cloud:
         self.region = region
         self.interface = interface
         self.lab = lab
+        self.service = SERVICE if self.has(SERVICE) or not self.has(OLDEST) else OLDEST
+        self.bays = False
         self.least, self.most = self._versions()
         self.version = min(self.most, _number(NEWEST))
-        self.magnum: Any = client.Client(
-            session=session,
-            service_type=SERVICE,
-            interface=interface,
-            region_name=region,
+        self.magnum: Any = Bays(self._v1) if self.bays else self._client()
+
+    def _client(self) -> Any:
+        return client.Client(
+            session=self.session,
+            service_type=self.service,
+            interface=self.interface,
+            region_name=self.region,
             api_version=f"{self.version[0]}.{self.version[1]}",
         )
+
+    def speak_bays(self) -> None:
+        """Ask by /v1/bays from now on, as is done by itself where there are no clusters."""
+        self.bays, self.magnum = True, Bays(self._v1)
 
     @property
     def project(self) -> str:
@@ -56,25 +67,34 @@ class Cloud:
         most = answer.headers.get("OpenStack-API-Maximum-Version", "")
         try:
             body = answer.json()
+            self.bays = "bays" in body and "clusters" not in body
             listed = [v for v in body.get("versions", []) if v.get("id") == "v1"] or [{}]
             least = least.rpartition(" ")[2] or listed[0].get("min_version", "1.1")
             most = most.rpartition(" ")[2] or listed[0].get("max_version", "1.1")
             return _number(least), _number(most)
         except (ValueError, AttributeError):
             raise BadInput(
-                f"what answers for {SERVICE} at {self.name} is no Magnum: {answer.status_code} {answer.text[:80]!r}"
+                f"what answers for {self.service} at {self.name} is no Magnum: {answer.status_code} {answer.text[:80]!r}"
             ) from None
 
-    def rest(self, method: str, path: str, service: str = SERVICE, **more: Any) -> Any:
-        """A plain request to a service of the catalogue, for what the client has no manager for. Raises BadInput."""
-        headers = {"OpenStack-API-Version": f"{SERVICE} latest", **more.pop("headers", {})} if service == SERVICE else {}
+    def _v1(self, method: str, path: str, **more: Any) -> Any:
+        """A plain request below /v1 of Magnum. Raises keystoneauth's errors."""
+        base = str(self.session.get_endpoint(**self._filter(self.service))).rstrip("/")
+        where = base if base.endswith("/v1") else f"{base}/v1"
+        headers = {"OpenStack-API-Version": f"{self.service} latest"}
+        return self.session.request(f"{where}{path}", method, endpoint_filter=self._filter(self.service), headers=headers, **more)
+
+    def _filter(self, service: str) -> dict[str, Any]:
+        return {"service_type": service, "interface": self.interface, "region_name": self.region}
+
+    def rest(self, method: str, path: str, service: str = "", **more: Any) -> Any:
+        """A plain request to a service of the catalogue (Magnum, if none is named), for what the client has no manager for.
+        Raises BadInput."""
+        headers = {} if service else {"OpenStack-API-Version": f"{self.service} latest"}
+        headers |= more.pop("headers", {})
         try:
             return self.session.request(
-                path,
-                method,
-                endpoint_filter={"service_type": service, "interface": self.interface, "region_name": self.region},
-                headers=headers,
-                **more,
+                path, method, endpoint_filter=self._filter(service or self.service), headers=headers, **more
             )
         except ka.ClientException as e:
             raise failures.told(f"asking {self.name}", e) from e
@@ -82,14 +102,18 @@ class Cloud:
     def has(self, service: str) -> bool:
         """Whether the catalogue has such a service."""
         try:
-            found = self.session.get_endpoint(service_type=service, interface=self.interface, region_name=self.region)
+            found = self.session.get_endpoint(**self._filter(service))
         except ka.ClientException:
             return False
         return bool(found)
 
     def resize(self) -> bool:
         """Whether the server can take named nodes away (microversion 1.7)."""
-        return self.most >= (1, 7)
+        return not self.bays and self.most >= (1, 7)
+
+    def upgrade(self) -> bool:
+        """Whether the server has a call to upgrade a bay (microversion 1.8); whether its driver can is another matter."""
+        return not self.bays and self.most >= (1, 8)
 
 
 def connect() -> Cloud:

@@ -67,14 +67,14 @@ class Clusters:
                 # a list is refused, too, while one of its clusters is in its last second
                 again = (
                     status >= 500
-                    or "master_count" in str(e)
+                    or "master_count" in failures.text(e)
                     or isinstance(e, ka.ConnectFailure | ka.ConnectTimeout | mc.ConnectionRefused)
                 )
                 if not (safe and again and attempt < RETRIES):
                     raise failures.told(what, e) from e
                 self.retries += 1
                 if observe:
-                    observe("magnum.retry", what=what, status=status, said=" ".join(str(e).split())[:200])
+                    observe("magnum.retry", what=what, status=status, said=failures.text(e)[:200])
                 time.sleep(min(5.0, 0.2 * 2**attempt))
         raise AssertionError
 
@@ -84,8 +84,8 @@ class Clusters:
         def call() -> Any:
             try:
                 return self.cloud.magnum.clusters.get(uuid)
-            except mc.BadRequest as e:
-                if "master_count" in str(e):  # it is just being deleted: its node groups are gone, it is not yet
+            except (mc.BadRequest, ka.BadRequest) as e:
+                if "master_count" in failures.text(e):  # it is just being deleted: its node groups are gone, it is not yet
                     return _Leaving()
                 raise
 
@@ -119,7 +119,7 @@ class Clusters:
                 made = self.cloud.magnum.cluster_templates.create(name=name, coe=coe, labels=dict(labels), **attributes)
                 return str(made.uuid)
             except (mc.ClientException, ka.ClientException) as e:
-                refused = str(e)
+                refused = failures.text(e)
                 if not refuses_coe(refused):
                     raise failures.told(f"making template {name}", e) from e
         raise BadInput(f"{self.cloud.name} offers no {' or '.join(coes)}: {failures.explained(refused)}")
@@ -129,7 +129,7 @@ class Clusters:
         try:
             made = self.cloud.magnum.cluster_templates.create(name="coebench-probe", coe=coe, image_id="coebench-no-such-image")
         except (mc.ClientException, ka.ClientException) as e:
-            return not refuses_coe(str(e))
+            return not refuses_coe(failures.text(e))
         self.cloud.magnum.cluster_templates.delete(made.uuid)  # a server that looks at no image
         return True
 
@@ -159,6 +159,16 @@ class Clusters:
             patch = [{"op": "replace", "path": "/node_count", "value": nodes}]
             self.ask(what, lambda: self.cloud.magnum.clusters.update(uuid, patch))
         observe("bay.accepted", nodes=nodes)
+        self.stamp_of(uuid, before)
+
+    def upgrade(self, uuid: str, template: str, batch: int, observe: Observe) -> None:
+        """Ask for a cluster to become what another template (by id) says, `batch` nodes at a time. Raises BadInput, BayFailed."""
+        before = self.get(uuid, observe)
+        if before is None:
+            raise BayFailed(f"cluster {uuid} is gone")
+        call = self.cloud.magnum.clusters.upgrade
+        self.ask(f"upgrading cluster {before.name}", lambda: call(uuid, template, max_batch_size=batch))
+        observe("bay.accepted", template=template, batch=batch)
         self.stamp_of(uuid, before)
 
     _stamps: Mapping[str, Any] = {}

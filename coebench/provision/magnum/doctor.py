@@ -38,8 +38,14 @@ def findings(nodes: int, bays: int) -> tuple[Finding, ...]:
 def _versions(cloud: Cloud) -> Finding:
     (a, b), (c, d) = cloud.least, cloud.most
     told = f"microversions {a}.{b} to {c}.{d}; looks at its stacks every {SYNC:g} s"
+    if cloud.bays:
+        return Finding(
+            "note", "Magnum", f"{told}; of before clusters: asked by /v1/bays; no node can be replaced, no bay upgraded"
+        )
     if cloud.most < (1, 7):
-        return Finding("note", "Magnum", f"{told}; before 1.7, so that no node can be replaced")
+        return Finding("note", "Magnum", f"{told}; before 1.7: no node can be replaced, no bay upgraded")
+    if cloud.most < (1, 8):
+        return Finding("note", "Magnum", f"{told}; before 1.8: no bay can be upgraded")
     if cloud.most < (1, 10):
         return Finding("note", "Magnum", f"{told}; before 1.10")
     return Finding("ok", "Magnum", told)
@@ -64,6 +70,8 @@ def _coes(clusters: Clusters) -> list[Finding]:
 def _quota(clusters: Clusters, bays: int) -> list[Finding]:
     """Magnum's own quota of clusters."""
     project = clusters.cloud.project
+    if clusters.cloud.bays:
+        return [Finding("note", "quota", "clusters: servers of before clusters (/v1/bays) have none")]
     try:
         limit = clusters.cloud.magnum.quotas.get(project, "Cluster").hard_limit
     except Exception as e:  # many clouds do not show it to users

@@ -133,11 +133,17 @@ def failed(what: str, reason: str, evidence: str = "") -> BayFailed:
     return BayFailed(f"{what}: {explained(reason)}", evidence)
 
 
+def text(error: Exception) -> str:
+    """What an error of the clients says, with the details that keystoneauth keeps apart, on one line."""
+    details = getattr(error, "details", None) if isinstance(error, ka.HttpError) else None
+    return " ".join(f"{error} {details or ''}".split())
+
+
 def told(what: str, error: Exception) -> CoebenchError:
     """An error of the clients in one line: BadInput where the user can do something about it, BayFailed where the cloud can."""
-    said = " ".join(str(error).split())[:400]
+    said = text(error)[:400]
     if isinstance(error, ka.Unauthorized | mc.Unauthorized):
-        return BadInput(f"{what}: wrong user, password, project or credential ({said})")
+        return BadInput(f"{what}: wrong user, password, project or credential, or a token that has expired ({said})")
     if isinstance(error, ka.EndpointNotFound | ka.EmptyCatalog | mc.EndpointNotFound):
         return BadInput(f"{what}: its catalogue has no container-infra service, so there is no Magnum for this project")
     if isinstance(error, ka.ConnectFailure | ka.ConnectTimeout | ka.DiscoveryFailure | mc.ConnectionRefused):

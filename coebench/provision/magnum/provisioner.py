@@ -106,6 +106,10 @@ class MagnumProvisioner:
             self._template(named, spec)
         else:
             template.attributes(self.cloud, spec, options, "")
+        if named := options.get(template.UPGRADE):
+            if why := self._no_upgrade(template.weightless(options)):
+                raise BadInput(f"{template.UPGRADE}={named}: {why}")
+            self._template(named, spec)
         if self.cloud.lab and not template.weightless(options):
             self._lab.check(msgspec.structs.replace(spec, options={}))
 
@@ -214,6 +218,43 @@ class MagnumProvisioner:
         fewer = self._change(bay, len(bay.nodes) - 1, (self._server(found[0].address),), observe)
         observe("bay.nodes.gone", node=node)
         return self._change(fewer, len(bay.nodes), (), observe)
+
+    def upgrade(self, bay: Bay, to: str, observe: Observe, batch: int = 1) -> Bay:
+        """Make the bay what a template (its name or id) says, `batch` nodes at a time. Raises BadInput, before anything is
+        asked for, where that can't be."""
+        mine = self._of(bay.name)
+        if why := self._no_upgrade(mine.weightless):
+            raise BadInput(f"bay {bay.name} can't be upgraded: {why}")
+        if batch < 1:
+            raise BadInput(f"at least one node at a time is upgraded, not {batch}")
+        found = self._template(to, bay.spec)
+        self.clusters.upgrade(mine.uuid, found.uuid, batch, observe)
+        self._follow(mine, observe)
+        return self._ready(bay.name, bay.spec, mine.timeout, observe)
+
+    def upgraded(self, bay: Bay, observe: Observe) -> Bay:
+        """`upgrade` to the template that the bay's own options name."""
+        return self.upgrade(bay, template.options(self.cloud, bay.spec)[template.UPGRADE], observe)
+
+    def refuses(self, spec: BaySpec) -> Mapping[str, str]:
+        """Steps of a bay's life that can't be had with such a bay, each with the reason."""
+        found = {}
+        if not self.cloud.resize():
+            found["replace"] = f"{self.cloud.name} can't take a node away by name: that needs microversion 1.7"
+        options = template.options(self.cloud, spec)
+        if template.UPGRADE not in options:
+            why = self._no_upgrade(template.weightless(options))
+            found["upgrade"] = why or f"no template to upgrade to is named ({template.UPGRADE}=NAME)"
+        return found
+
+    def _no_upgrade(self, weightless: bool) -> str:
+        """Why no bay of such a kind can be upgraded; "" if it can, as far as can be known beforehand."""
+        if not self.cloud.upgrade():
+            newest = "/v1/bays alone" if self.cloud.bays else f"microversion {_text(self.cloud.most)}"
+            return f"{self.cloud.name} has {newest}, and upgrading needs 1.8"
+        if self.cloud.lab and not weightless:
+            return "the lab has one release of each engine, so there is nothing to upgrade to (weightless bays can be)"
+        return ""
 
     def fail_node(self, bay: Bay, node: str, fault: NodeFault, observe: Observe) -> None:
         self._lab.fail_node(self._lab_bay(bay, "failing a node"), node, fault, observe)

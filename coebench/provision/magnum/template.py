@@ -27,7 +27,8 @@ ATTRIBUTES = {
     "network-driver": "network_driver",
     "storage-driver": "docker_storage_driver",
 }
-OTHERS = ("template", "config", "weightless", "bay-timeout")
+UPGRADE = "upgrade-to"  # a template that scenario `bay` upgrades its bays to
+OTHERS = ("template", "config", "weightless", "bay-timeout", UPGRADE)
 
 
 def options(cloud: Cloud, spec: BaySpec) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 
 import msgspec
 
-from . import bays, distribution, growth, latency, matrix, offered, placement, timeline
+from . import bays, distribution, growth, latency, machines, matrix, offered, placement, timeline
 from .figure import Figure
 from .source import Source, source
 
@@ -20,6 +20,7 @@ PLOTS: tuple[Callable[[Source], Iterator[Figure]], ...] = (
     offered.figures,
     growth.figures,
     timeline.figures,
+    machines.figures,
     latency.figures,
     placement.figures,
     distribution.figures,

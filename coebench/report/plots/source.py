@@ -32,6 +32,8 @@ MARKS = {
     "engine.back": "engine back",
 }
 
+LIVES = ("life.begin", "life.end", "life.failed", "bay.nodes")
+
 
 class Load(NamedTuple):
     """One load's end. `about` is what tells it from the trial's other loads; `data` what `LoadResult` holds."""
@@ -90,6 +92,16 @@ class Event(NamedTuple):
     version: str
 
 
+class Life(NamedTuple):
+    """One fact of a bay that a scenario made itself: a step of its life begins, ends or fails, or how many nodes it has now."""
+
+    at: float
+    name: str
+    bay: str  # the scenario's own label
+    step: str
+    nodes: int  # -1 where nothing is said of them
+
+
 class Moment(NamedTuple):
     at: float
     name: str
@@ -106,6 +118,7 @@ class Trace:
         self.seconds: list[Second] = []
         self.events: list[Event] = []
         self.moments: list[Moment] = []
+        self.lives: list[Life] = []
 
     def take(self, o: Observation) -> None:
         """Keep of an observation what a plot may want."""
@@ -121,6 +134,9 @@ class Trace:
             self.events.append(
                 Event(o.at, o.name, _text(data.get("service")), _text(ident), _text(kind), _text(data.get("version")))
             )
+        elif o.name in LIVES and "label" in data:
+            have = data.get("ready" if o.name == "bay.nodes" else "have", -1)
+            self.lives.append(Life(o.at, o.name, _text(data["label"]), _text(data.get("step")), int(have)))
         elif o.name in MARKS:
             self.moments.append(Moment(o.at, o.name, _text(data.get("service")), data))
 
