@@ -38,12 +38,14 @@ def usage(bay: LabBay) -> str:
             f"  export DOCKER_HOST={bay.access().url}",
             f"  docker node ls        # or: coebench lab exec {name} docker node ls",
         ]
-    else:
+    elif coe == "mesos":
         marathon, master = start(bay, "10.77.0.1", 8080), start(bay, "10.77.0.1", 5050)
         lines += [
             f"  curl http://127.0.0.1:{marathon}/v2/apps        # the Marathon-compatible API",
             f"  curl http://127.0.0.1:{master}/slaves           # the Mesos master",
         ]
+    else:  # an engine without a client that everybody has, or one that a package brought
+        lines.append(f"  coebench lab exec {name} {bay.state.layout.nodes[0]}: ps ax")
     lines.append(f"  coebench lab down {name}")
     return "\n".join(lines)
 
