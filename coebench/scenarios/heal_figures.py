@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from ..contract import Better, Observation, Sample
+from . import facts
 from .stretch import answering, area, highest, lowest, metric, requests
 
 STILL = 1.0  # seconds: failing so shortly before the end of what was watched, it has not stopped
@@ -92,27 +93,23 @@ SHORT = {
 
 def derive(observations: Sequence[Observation]) -> Iterable[Sample]:
     """The samples of one trial, fault by fault."""
-    by_service: dict[str, list[Observation]] = {}
     nodes = [o for o in observations if o.name == "node"]
-    for o in observations:
-        if service := o.data.get("service"):
-            by_service.setdefault(service, []).append(o)
     struck = [o for o in observations if o.name == "node.failed"]
     timeouts = {o.data["phase"]: o.at for o in observations if o.name == "phase.timeout"}
-    for facts in by_service.values():
-        made = next((o for o in facts if o.name == "fault.made"), None)
+    for story in facts.by_service(observations).values():
+        made = next((o for o in story if o.name == "fault.made"), None)
         if made is not None:
             # the provisioner knows better than we do when it pulled the cable
             until = made.at + made.data.get("took", 0.0)
             known = [o.at for o in struck if o.data["node"] == made.data["host"] and made.at <= o.at <= until]
-            yield from _Fault(made, min(known, default=made.at), facts, nodes, timeouts).samples()
+            yield from _Fault(made, min(known, default=made.at), story, nodes, timeouts).samples()
 
 
 class _Fault:
     """One fault's facts, put in order."""
 
     def __init__(
-        self, made: Observation, at: float, facts: list[Observation], nodes: list[Observation], timeouts: Mapping[str, float]
+        self, made: Observation, at: float, story: list[Observation], nodes: list[Observation], timeouts: Mapping[str, float]
     ) -> None:
         self.kind = str(made.data["fault"])
         self.at = at
@@ -120,7 +117,7 @@ class _Fault:
         self.host = str(made.data["host"])
         self.struck = set(made.data["struck"])
         self.struck_targets = set(made.data["targets"])
-        self.facts = sorted(facts, key=lambda o: o.at)
+        self.facts = story
         self.nodes = [o for o in nodes if o.at >= self.at and o.data["host"] == self.host]
         self.window = self._first("fault.window")
         self.healing = self._first("fault.healing")

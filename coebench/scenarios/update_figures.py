@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from ..contract import Better, Observation, Sample
+from . import facts
 from .stretch import answering, area, lowest, metric, requests
 
 METRICS = (
@@ -78,29 +79,25 @@ METRICS = (
 
 def derive(observations: Sequence[Observation]) -> Iterable[Sample]:
     """The samples of one trial, strategy by strategy."""
-    by_service: dict[str, list[Observation]] = {}
-    for o in observations:
-        if service := o.data.get("service"):
-            by_service.setdefault(service, []).append(o)
     timeouts = {o.data["phase"]: o.at for o in observations if o.name == "phase.timeout"}
-    for facts in by_service.values():
-        asked = next((o for o in facts if o.name == "update.asked"), None)
+    for story in facts.by_service(observations).values():
+        asked = next((o for o in story if o.name == "update.asked"), None)
         if asked is not None:
-            yield from _update(asked, sorted(facts, key=lambda o: o.at), timeouts)
+            yield from _update(asked, story, timeouts)
 
 
-def _update(asked: Observation, facts: Sequence[Observation], timeouts: Mapping[str, float]) -> Iterable[Sample]:
+def _update(asked: Observation, story: Sequence[Observation], timeouts: Mapping[str, float]) -> Iterable[Sample]:
     strategy, wanted = asked.data["strategy"], asked.data["instances"]
     old, new = asked.data["old"], asked.data["new"]
-    first = {o.name: o for o in reversed(facts)}
+    first = {o.name: o for o in reversed(story)}
     gave_up = timeouts.get("go back" if strategy == "bad" else f"update {strategy}")
     over = first.get("update.settled") or first.get("update.window")
-    end = first["update.settled"].at if "update.settled" in first else gave_up or (over.at if over else facts[-1].at)
+    end = first["update.settled"].at if "update.settled" in first else gave_up or (over.at if over else story[-1].at)
 
     def sample(name: str, value: float, censored: bool = False) -> Sample:
         return Sample(metric=name, value=value, censored=censored, factors={"strategy": strategy})
 
-    counted = requests(facts, asked.at, end)
+    counted = requests(story, asked.at, end)
     if counted is not None:
         yield sample("failed", float(counted.failures))
         yield sample("without_downtime", float(not counted.failures))
@@ -110,13 +107,13 @@ def _update(asked: Observation, facts: Sequence[Observation], timeouts: Mapping[
             yield sample("last_error", counted.failed[-1] - asked.at)
     if "update.accepted" in first:
         yield sample("accepted", first["update.accepted"].at - asked.at)
-    every = answering(facts)
+    every = answering(story)
     yield sample("lost_capacity", area(every, asked.at, end, lambda n: max(0, wanted - n)))
     yield sample("lowest", float(lowest(every, asked.at, end)))
     if strategy == "bad":
-        yield from _bad(first, facts, sample, old, new, gave_up)
+        yield from _bad(first, story, sample, old, new, gave_up)
         return
-    news, olds = answering(facts, new), answering(facts, old)
+    news, olds = answering(story, new), answering(story, old)
     seen = next((at for at, n in news if at >= asked.at and n), None)
     if seen is not None:
         yield sample("first_new", seen - asked.at)
@@ -138,7 +135,7 @@ def _update(asked: Observation, facts: Sequence[Observation], timeouts: Mapping[
 
 def _bad(
     first: Mapping[str, Observation],
-    facts: Sequence[Observation],
+    story: Sequence[Observation],
     sample: Callable[..., Sample],
     old: str,
     new: str,
@@ -147,10 +144,10 @@ def _bad(
     window = first.get("update.window")
     if window is None:
         return
-    olds = [n for at, n in answering(facts, old) if at <= window.at]
+    olds = [n for at, n in answering(story, old) if at <= window.at]
     yield sample("old_left", float(olds[-1] if olds else 0))
     live: set[str] = set()
-    for o in facts:
+    for o in story:
         if o.at > window.at:
             break
         if o.name == "instance" and o.data["version"] == new and o.data["state"] not in ("ended", "lost", "stopping"):
