@@ -1,0 +1,149 @@
+"""A run of the toy engine, from the plan to the table: what becomes of a trial that leaves something behind, and of one that the
+COE can't do. The engine is real, if small; only the prober is left out, whom these scenarios do not ask."""
+
+from __future__ import annotations
+
+import io
+import json
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pytest
+
+from coebench import plugins
+from coebench.cli import output
+from coebench.contract import Better, Capability, Metric, Observation, Sample, Trial
+from coebench.results.model import Result
+from coebench.runner import plan as plans
+from coebench.runner import run as running
+from coebench.runner.baseline import Baseline
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "examples/driver-toy"))
+from coebench_toy import ToyDriver
+from coebench_toy.provisioner import ToyProvisioner
+
+
+class Tidy:
+    """Deploys a service and takes it away."""
+
+    name: ClassVar[str] = "tidy"
+    question: ClassVar[str] = "Which bay is this?"
+    needs: ClassVar[frozenset[Capability]] = frozenset()
+    metrics: ClassVar[tuple[Metric, ...]] = (
+        Metric(name="ran", unit="1", better=Better.LOWER, title="ran", definition="1 where it ran, on whatever bay that was."),
+    )
+
+    def settings(self, profile: str) -> Mapping[str, Any]:
+        return {}
+
+    def check(self, settings: Mapping[str, Any], bay_nodes: int) -> None: ...
+
+    def run(self, trial: Trial) -> None:
+        trial.driver.deploy(trial.workload.service(self.name, 1, trial.workload.versions[0]))
+        trial.observe("ran", services=list(trial.driver.services()))
+        trial.remove(self.name)
+
+    def derive(self, observations: Sequence[Observation]) -> Iterable[Sample]:
+        return [Sample(metric="ran", value=1.0) for o in observations if o.name == "ran"]
+
+
+class Messy(Tidy):
+    """Forgets what it has deployed."""
+
+    name = "messy"
+
+    def run(self, trial: Trial) -> None:
+        trial.driver.deploy(trial.workload.service(self.name, 1, trial.workload.versions[0]))
+        trial.observe("ran", services=list(trial.driver.services()))
+
+
+class Checked(Tidy):
+    """Wants what the toy engine does not have."""
+
+    name = "checked"
+    needs = frozenset({Capability.HEALTH})
+
+
+class NoProber:
+    def __init__(self, driver: object, workload: object) -> None: ...
+    def start(self, timeout: float) -> None: ...
+    def close(self) -> None: ...
+
+    def offset(self) -> tuple[float, float]:
+        return 0.0, 0.0
+
+    def generators(self) -> tuple[str, ...]:
+        return ()
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """A function: scenarios' names → the result, the run folder and the toy's bays."""
+    mine: dict[str, dict[str, Any]] = {
+        "drivers": {"toy": ToyDriver},
+        "provisioners": {"toy": ToyProvisioner},
+        "scenarios": {s.name: s for s in (Tidy, Messy, Checked)},
+        "hooks": {},
+    }
+    names, load = plugins.names, plugins.load
+    monkeypatch.setattr(plugins, "names", lambda group: tuple(sorted(mine[group])) if group in mine else names(group))
+    monkeypatch.setattr(plugins, "load", lambda g, n, what: mine[g][n] if n in mine.get(g, {}) else load(g, n, what))
+    monkeypatch.setattr(running, "BayProber", NoProber)
+    monkeypatch.setattr(Baseline.differences, "__defaults__", (0.5,))
+    monkeypatch.setenv("COEBENCH_STATE", str(tmp_path / "state"))
+    monkeypatch.setenv("COELOAD", sys.executable)  # which nobody starts here
+
+    def execute(*scenarios: str) -> tuple[Result, Path]:
+        content = {"provisioner": "toy", "profile": "smoke", "scenarios": list(scenarios)}
+        made = running.Run(plans.make(content, ["toy"], {}), tmp_path / "runs", ["coebench"], [], lambda _: None)
+        try:
+            return made.execute(), made.folder
+        finally:
+            left = ToyProvisioner().clean()
+            assert left == (), "a run leaves no bay behind"
+
+    return execute
+
+
+def table(result: Result, folder: Path) -> str:
+    out = io.StringIO()
+    output.render([result], [folder], "terminal", out)
+    return " ".join(out.getvalue().split())
+
+
+def observations(folder: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (folder / "observations.jsonl").read_text().splitlines()]
+
+
+def bays(folder: Path) -> int:
+    """How many were made."""
+    return sum(o["name"] == "bay.ready" for o in observations(folder))
+
+
+@pytest.mark.timeout(60)
+def test_a_bay_that_does_not_return_to_its_baseline_is_flagged_and_made_anew(run: Any) -> None:
+    result, folder = run("messy", "tidy")
+    messy, tidy = result.trials
+    assert (messy.status, tidy.status) == ("ok", "ok")
+    assert bays(folder) == 2
+    seen = {o["trial"]: o["data"]["services"] for o in observations(folder) if o["name"] == "ran"}
+    assert seen == {messy.id: ["messy"], tidy.id: ["tidy"]}  # not ["messy", "tidy"]
+    assert "did not return to its baseline: services messy are still there" in table(result, folder)
+
+
+@pytest.mark.timeout(60)
+def test_a_bay_that_is_as_it_was_serves_the_next_trial_too(run: Any) -> None:
+    result, folder = run("tidy", "messy")
+    assert [t.status for t in result.trials] == ["ok", "ok"]
+    assert bays(folder) == 1
+    assert [t.flag for t in result.trials] == ["", ""]  # after the last one the bay goes: nobody is harmed by what it left
+
+
+@pytest.mark.timeout(60)
+def test_what_the_driver_cannot_do_is_skipped_below_the_table_with_its_reason(run: Any) -> None:
+    result, folder = run("checked", "tidy")
+    assert [(t.scenario, t.status) for t in result.trials] == [("checked", "skipped"), ("tidy", "ok")]
+    told = table(result, folder)
+    assert "Toy lacks 'health': the toy engine looks at processes, not at health paths" in told
