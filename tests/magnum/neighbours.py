@@ -10,7 +10,8 @@ import contextlib
 import http.server
 import json
 import threading
-from collections.abc import Iterator
+import urllib.request
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from coebench.lab.magnum import plane
@@ -19,7 +20,8 @@ FLAVOR, NETWORK, KEYPAIR = "m1.lab", "public", "lab-keypair"
 
 
 class _Handler(http.server.BaseHTTPRequestHandler):
-    keypairs: dict[str, dict[str, Any]]
+    keypairs: dict[tuple[str, str], dict[str, Any]]  # by user and name
+    whose: Callable[[str], str]  # token → user
 
     def do_GET(self) -> None:
         path = self.path.partition("?")[0].rstrip("/")
@@ -29,8 +31,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             self._say(200, {"flavors": [flavor]})
         elif path.endswith("/networks"):
             self._say(200, {"networks": [{"id": "9f1c", "name": NETWORK, "router:external": True}]})
-        elif "/os-keypairs/" in path and name in self.keypairs:
-            self._say(200, {"keypair": self.keypairs[name]})
+        elif "/os-keypairs/" in path and (found := self.keypairs.get(self._key(name)) or self.keypairs.get(("", name))):
+            self._say(200, {"keypair": found})
         elif path.endswith(("/compute", "/compute/v2.1")):
             version = {"id": "v2.1", "status": "CURRENT", "version": "2.1", "min_version": "2.1", "links": []}
             self._say(200, {"version": version, "versions": [version]})
@@ -40,12 +42,15 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         name = json.loads(self.rfile.read(int(self.headers["Content-Length"])))["keypair"]["name"]
         keypair = {"name": name, "fingerprint": "00:00", "public_key": "ssh-rsa none", "private_key": "none", "user_id": "none"}
-        self.keypairs[name] = keypair
+        self.keypairs[self._key(name)] = keypair
         self._say(200, {"keypair": keypair})
 
     def do_DELETE(self) -> None:
-        there = self.keypairs.pop(self.path.rpartition("/")[2], None)
+        there = self.keypairs.pop(self._key(self.path.rpartition("/")[2]), None)
         self._say(202 if there else 404, None if there else {"itemNotFound": {"code": 404, "message": "no such keypair"}})
+
+    def _key(self, name: str) -> tuple[str, str]:
+        return type(self).whose(self.headers["X-Auth-Token"]), name
 
     def _say(self, status: int, body: Any) -> None:
         data = json.dumps(body).encode() if body is not None else b""
@@ -61,11 +66,21 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 @contextlib.contextmanager
 def neighbours(magnum: plane.Plane) -> Iterator[None]:
     """While entered, the lab's Keystone names a compute and a network service, which answer as above."""
+    admin, keystone = plane._Rest(magnum, "admin"), magnum.ports.keystone
+    users: dict[str, str] = {}
+
+    def whose(token: str) -> str:
+        if token not in users:  # remembered: tempest still uses the tokens of users that it has deleted
+            request = urllib.request.Request(f"http://127.0.0.1:{keystone}/v3/auth/tokens")
+            request.headers |= {**admin._headers, "X-Subject-Token": token}
+            with urllib.request.urlopen(request, timeout=30) as answer:
+                users[token] = json.load(answer)["token"]["user"]["id"]
+        return users[token]
+
     keypair = {"name": KEYPAIR, "fingerprint": "00:00", "public_key": "ssh-rsa none", "user_id": "none"}
-    handler = type("Handler", (_Handler,), {"keypairs": {KEYPAIR: keypair}})
+    handler = type("Handler", (_Handler,), {"keypairs": {("", KEYPAIR): keypair}, "whose": staticmethod(whose)})
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    admin, keystone = plane._Rest(magnum, "admin"), magnum.ports.keystone
     services = []
     try:
         for name, kind, path in (("nova", "compute", "/compute/v2.1"), ("neutron", "network", "")):

@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -25,10 +26,28 @@ from coebench.lab import lock
 from coebench.lab.cache import Artefact, Say, key
 from coebench.lab.magnum import plane
 
+WHERE = "magnum_tempest_plugin.tests.api.v1"
 PINS = ("magnum-tempest-plugin==1.8.0", "tempest==47.0.0")
 MODULES = ("test_magnum_service", "test_cluster_template", "test_cluster_template_admin", "test_cluster")
 OLD = ("test_baymodel", "test_baymodel_admin", "test_bay")  # of /v1/bays and /v1/baymodels, which Magnum 17 dropped
-KNOWN: dict[str, str] = {}  # test → why it fails, where that is not the lab's fault
+# These delete their users after the first test and go on with their tokens, which works where all services share one cache of
+# tokens, as they do not here: each test of theirs is run on its own.
+ALONE = {
+    "test_cluster": (
+        "test_create_list_sign_delete_clusters",
+        "test_create_cluster_for_nonexisting_cluster_template",
+        "test_create_cluster_with_zero_nodes",
+        "test_create_cluster_with_zero_masters",
+        "test_create_cluster_with_nonexisting_flavor",
+        "test_update_cluster_for_nonexisting_cluster",
+        "test_delete_cluster_for_nonexisting_cluster",
+    )
+}
+# test → why it fails, where that is not the lab's fault
+KNOWN = {
+    "test_cluster.ClusterTest.test_create_cluster_with_zero_nodes": "the plug-in names no microversion, and Magnum makes "
+    "clusters without nodes from 1.10 on"
+}
 
 
 def packages() -> Artefact:
@@ -80,6 +99,9 @@ cluster_creation_timeout = 5
 def run(magnum: plane.Plane, python: Path, modules: list[str]) -> dict[str, str]:
     """Test → "ok", "skipped …", "FAIL" or "ERROR", as they end."""
     found: dict[str, str] = {}
+    together = [m for m in modules if m not in ALONE]
+    parts = [together] if together else []
+    parts += [[f"{m}.ClusterTest.{test}"] for m in modules for test in ALONE.get(m, ())]
     with tempfile.TemporaryDirectory() as name, neighbours(magnum):
         folder = Path(name)
         (folder / "tempest.conf").write_text(configuration(magnum, folder))
@@ -88,29 +110,32 @@ def run(magnum: plane.Plane, python: Path, modules: list[str]) -> dict[str, str]
             "TEMPEST_CONFIG": "tempest.conf",
             "PYTHONUNBUFFERED": "1",
         }
-        command = [str(python), "-m", "unittest", "-v"]
-        command += [f"magnum_tempest_plugin.tests.api.v1.{module}" for module in modules]
         begun = time.monotonic()
-        with subprocess.Popen(
-            command, env=environment, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-        ) as p:
-            assert p.stdout
-            pending, rest = "", []
-            for line in p.stdout:
-                started = re.match(r"(\w+) \(([\w.]+)\)", line)
-                if started:
-                    words = started[2].split(".")
-                    pending = ".".join([w for w in words if w not in ("magnum_tempest_plugin", "tests", "api", "v1")])
-                    pending = pending if pending.endswith(started[1]) else f"{pending}.{started[1]}"
-                ended = re.search(r"\.\.\. (ok|FAIL|ERROR|skipped.*)$", line) or re.match(r"(ok|FAIL|ERROR|skipped.*)$", line)
-                if ended and pending:
-                    found[pending] = ended[1]
-                    print(f"{time.monotonic() - begun:7.1f} s  {ended[1]:<5}  {pending}", flush=True)
-                    pending = ""
-                elif not started:
-                    rest.append(line)
-        print("".join(rest), end="")
+        for part in parts:
+            command = [str(python), "-m", "unittest", "-v", *(f"{WHERE}.{one}" for one in part)]
+            with subprocess.Popen(
+                command, env=environment, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+            ) as p:
+                assert p.stdout
+                for test, outcome in _ended(p.stdout):
+                    found[test] = outcome
+                    print(f"{time.monotonic() - begun:7.1f} s  {outcome:<5}  {test}", flush=True)
     return found
+
+
+def _ended(lines: Iterable[str]) -> Iterator[tuple[str, str]]:
+    """(test, outcome) from what unittest prints; all that is neither is passed on."""
+    pending = ""
+    for line in lines:
+        if started := re.match(r"(\w+) \(([\w.]+)\)", line):
+            pending = started[2].removeprefix(f"{WHERE}.")
+            pending = pending if pending.endswith(started[1]) else f"{pending}.{started[1]}"
+        ended = re.search(r"\.\.\. (ok|FAIL|ERROR|skipped.*)$", line) or re.match(r"(ok|FAIL|ERROR|skipped.*)$", line)
+        if ended and pending:
+            yield pending, ended[1]
+            pending = ""
+        elif not started:
+            print(line, end="")
 
 
 def main(words: list[str]) -> int:

@@ -74,6 +74,7 @@ def _figure(source: Source, scenario: str, stories: dict[str, list[_Story]]) -> 
     end = max(story.end for story in every)
     width = next((float(b) for b in BINS if end / b <= MOST_BINS), float(BINS[-1]))
     scale, unit = (60.0, "min") if end > MINUTES else (1.0, "s")
+    end = (end // width + 1) * width
     x = Axis(label="since the first bay was asked for", unit=unit, zero=True, low=0.0, high=end / scale)
     panels, rows = [], []
     for what in ("nodes that are there", "nodes an hour: created; dashed: deleted"):
