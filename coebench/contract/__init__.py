@@ -7,7 +7,7 @@ of failing later.
 
 from .asking import AskingPort, Verb
 from .bay import Access, Bay, BaySpec, Host, NodeFault, Role
-from .bays import Bays
+from .bays import Bays, UpgradingPort
 from .capability import Capability, Support
 from .clock import now
 from .driver import Change, Driver, EngineInfo, Node, Progress, Reach, Watch
@@ -115,6 +115,7 @@ __all__ = [
     "Trial",
     "Unplaceable",
     "Unsupported",
+    "UpgradingPort",
     "Usage",
     "UsagePort",
     "Verb",

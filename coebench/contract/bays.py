@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Protocol
+from typing import ClassVar, Protocol, runtime_checkable
 
-from .bay import Bay
+from .bay import Bay, BaySpec
 from .observation import Observe
 
 
@@ -30,3 +30,16 @@ class Bays(Protocol):
 
     def delete(self, bay: Bay, observe: Observe) -> None:
         """Until nothing of it is there."""
+
+
+@runtime_checkable
+class UpgradingPort(Protocol):
+    """What a provisioner may have besides Provisioner: bays that can be upgraded."""
+
+    name: ClassVar[str]
+
+    def refuses(self, spec: BaySpec) -> Mapping[str, str]:
+        """Steps in the life of such a bay that can't be had ("replace", "upgrade"), each with the reason."""
+
+    def upgraded(self, bay: Bay, observe: Observe) -> Bay:
+        """Upgrade the bay to what its own options name; returns when all nodes are ready again. Raises BadInput, BayFailed."""

@@ -5,24 +5,10 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Mapping
-from typing import ClassVar, Protocol, runtime_checkable
 
 import msgspec
 
-from ..contract import Bay, BayFailed, BaySpec, CoebenchError, Journal, Observe, Provisioner, Unsupported
-
-
-@runtime_checkable
-class UpgradingPort(Protocol):
-    """What a provisioner may have besides the contract's Provisioner: bays that can be upgraded."""
-
-    name: ClassVar[str]
-
-    def refuses(self, spec: BaySpec) -> Mapping[str, str]:
-        """Steps of a life of such a bay that can't be had ("replace", "upgrade"), each with the reason."""
-
-    def upgraded(self, bay: Bay, observe: Observe) -> Bay:
-        """Upgrade the bay to what its own options name."""
+from ..contract import Bay, BayFailed, BaySpec, CoebenchError, Journal, Observe, Provisioner, Unsupported, UpgradingPort
 
 
 class TrialBays:
