@@ -241,12 +241,12 @@ def identity(instance: str = "one", version: str = "v1", extra: str = "") -> byt
     ).encode()
 
 
-def run_json(binary: Path, *arguments: str, timeout: float = 30) -> Event:
-    """`coeload run … --json`, which must succeed."""
+def run_json(binary: Path, *arguments: str, timeout: float = 30, status: int = 0) -> Event:
+    """`coeload run … --json`, which must end with `status`."""
     ended = subprocess.run(
         [str(binary), "run", *arguments, "--json"], capture_output=True, text=True, timeout=timeout, check=False
     )
-    assert ended.returncode == 0, ended.stderr
+    assert ended.returncode == status, ended.stderr
     event: Event = json.loads(ended.stdout)
     return event
 

@@ -563,7 +563,7 @@ def test_every_failed_and_every_slow_request_is_told_with_its_times(control: Con
 )
 def test_errors_are_counted_by_kind(binary: Path, serve, options: list[str], error: str) -> None:
     with Server(serve) as server:
-        done = run_json(binary, f"http://127.0.0.1:{server.port}/", "--rate", "100", "--duration", "200ms", *options)
+        done = run_json(binary, f"http://127.0.0.1:{server.port}/", "--rate", "100", "--duration", "200ms", *options, status=1)
     reconcile(done)
     assert done["errors"] == {error: 20}
 
@@ -641,10 +641,10 @@ def test_close_mode_connects_for_every_request(binary: Path, null: NullServer) -
 
 def test_a_refusing_target_fails_fast_and_calmly(binary: Path) -> None:
     url = f"http://127.0.0.1:{free_port()}/"
-    done = run_json(binary, url, "--rate", "500", "--duration", "200ms")
+    done = run_json(binary, url, "--rate", "500", "--duration", "200ms", status=2)
     reconcile(done)
     assert done["errors"] == {"refused": 100}
-    done = run_json(binary, url, "--closed", "--connections", "2", "--duration", "200ms")
+    done = run_json(binary, url, "--closed", "--connections", "2", "--duration", "200ms", status=2)
     reconcile(done)
     assert 2 <= done["errors"]["refused"] < 100
     assert done["cpu_process"] < 0.3

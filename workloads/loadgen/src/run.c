@@ -14,6 +14,7 @@
 #include "load.h"
 #include "report.h"
 
+#define EXIT_NO_ANSWER 1
 #define EXIT_USAGE 2
 
 const char run_usage[] =
@@ -33,7 +34,9 @@ const char run_usage[] =
     "  --spin               do not sleep: exact to the microsecond, costs a whole core a thread\n"
     "  --resolve T          look names up again so often, 0 never (1s)\n"
     "  --seed N             of Poisson arrivals (1)\n"
-    "  --json               one JSON object instead of text\n";
+    "  --json               one JSON object instead of text\n"
+    "\n"
+    "exit code: 0, 1 if no request had a good answer, 2 for bad input or a target that refuses\n";
 
 struct run {
     struct loop *loop;
@@ -205,6 +208,19 @@ static void second_over(void *arg, const struct load *load, const struct second 
     (void)second;
 }
 
+/* The exit code of a load: 0 if any request was answered well, else what that says of the target. */
+static int judge(const struct counts *counts)
+{
+    uint64_t errors = counts_errors(counts);
+
+    if (counts->ok || !errors)
+        return 0;
+    if (errors == counts->errors[FAULT_REFUSED])
+        return refuse("every connection was refused: does a server listen there?");
+    fputs("coeload: no request had a good answer\n", stderr);
+    return EXIT_NO_ANSWER;
+}
+
 static void over(void *arg, const struct load_total *total, const char *why)
 {
     struct run *run = arg;
@@ -222,6 +238,8 @@ static void over(void *arg, const struct load_total *total, const char *why)
     } else {
         report_text(stdout, load_spec_of(run->load), total);
     }
+    if (total)
+        run->status = judge(&total->parts[MEASURED].counts);
     load_free(run->load);
     run->load = NULL;
     loop_stop(run->loop);
