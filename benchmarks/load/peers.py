@@ -51,6 +51,11 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+def cpu_times() -> list[int]:
+    """Ticks of all CPUs since the start: user, nice, system, idle, iowait, irq, softirq, steal."""
+    return [int(ticks) for ticks in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]]
+
+
 class Bench:
     def __init__(self, options: argparse.Namespace) -> None:
         self.coeload = str(options.coeload)
@@ -58,6 +63,7 @@ class Bench:
         self.pairs: int = options.pairs
         self.seconds: float = options.seconds
         self.realtime: bool = options.realtime
+        self.peers: list[str] = options.peers.split(",")
         self.tree: Path | None = options.tree
         self.server_core: int = options.server_core
         self.generator_core: int = options.generator_core
@@ -144,7 +150,7 @@ class Bench:
 
     def closed(self) -> None:
         print("Closed loop, 1 thread, 32 connections, requests/s")
-        peers = [name for name in ("wrk", "h2load", "hey") if self.tool(name)]
+        peers = [name for name in self.peers if self.tool(name)]
         if not peers:
             print("  neither wrk nor h2load nor hey is here: nothing to compare with")
             return
@@ -176,8 +182,8 @@ class Bench:
                 ours = [(r["achieved_rps"], r["raw_latency_ms"]) for r in runs]
                 others = {
                     name: [(r.achieved_rps, r.raw_ms) for r in (self.peer(name, url, rate) for _ in range(self.pairs))]
-                    for name in ("h2load", "hey")
-                    if self.tool(name)
+                    for name in self.peers
+                    if name != "wrk" and self.tool(name)  # wrk has no rate
                 }
                 for name, told in {"coeload": ours, **others}.items():
                     achieved = statistics.median(a for a, _ in told)
@@ -253,6 +259,7 @@ def main() -> int:
     parser.add_argument("--coeload", type=Path, required=True)
     parser.add_argument("--tree", type=Path, help="an unpacked Debian tree that has what is not installed")
     parser.add_argument("--nginx")
+    parser.add_argument("--peers", default="wrk,h2load,hey")
     parser.add_argument("--pairs", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=3)
     parser.add_argument("--server-core", type=int, default=0)
@@ -265,10 +272,13 @@ def main() -> int:
     bench.nginx = bench.nginx or bench.tool("nginx")
     load = os.getloadavg()[0]
     print(f"load average before: {load:.2f} on {os.cpu_count()} CPUs\n")
+    before = cpu_times()
     for name in ("closed", "paced", "open", "stopped"):
         if options.only in (None, name):
             getattr(bench, name)()
             sys.stdout.flush()
+    spent = [b - a for a, b in zip(before, cpu_times(), strict=True)]
+    print(f"\nof the CPUs' time {spent[7] / sum(spent):.1%} went to other virtual machines (steal)")
     return 0
 
 
