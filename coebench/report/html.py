@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, TextIO
@@ -15,6 +16,7 @@ from .words import clean
 
 TEMPLATES = Path(__file__).parent / "templates"
 INCOMPLETE = "This run is not complete: the page shows what there is, the notes say what is missing."
+OPEN = 4  # metrics of a scenario whose pictures are seen at once; those of the others are folded
 LONG = 4000  # characters of a failed trial's evidence that are shown
 
 
@@ -33,6 +35,8 @@ class _Scenario(NamedTuple):
     table: Section | None
     columns: Sequence[Column]
     plots: Sequence[Plot]
+    folded: Sequence[Plot]
+    more: str  # what the folded ones are of, for the line that opens them
 
 
 class HtmlReporter:
@@ -63,7 +67,7 @@ def page(result: Result, observations: Iterable[Observation] = ()) -> str:
             question=questions.get(name, ""),
             table=tables.get(name),
             columns=[c for c in t.columns if name in tables and any(c.subject in r.cells for r in tables[name].rows)],
-            plots=drawn.get(name, []),
+            **_folded(drawn.get(name, [])),
         )
         for name in dict.fromkeys([*names, *tables])
         if name in tables or name in drawn
@@ -102,6 +106,18 @@ def page(result: Result, observations: Iterable[Observation] = ()) -> str:
     )
 
 
+def _folded(drawn: list[Plot]) -> dict[str, Any]:
+    """Of a scenario's plots those that are seen at once, and those of further metrics, which only repeat the table."""
+    metrics = list(dict.fromkeys(p.figure.metric for p in drawn if p.figure.metric))
+    later = metrics[OPEN:] if len(metrics) > OPEN + 1 else []
+    folded = [p for p in drawn if p.figure.metric in later]
+    return {
+        "plots": [p for p in drawn if p.figure.metric not in later],
+        "folded": folded,
+        "more": "; ".join(dict.fromkeys(p.figure.title.removeprefix(f"{p.figure.scenario}: ") for p in folded)),
+    }
+
+
 def draw(figure: Figure) -> Plot:
     """Both widths. Many panels beside each other need the page's whole width."""
     full = figure.columns >= 3
@@ -119,8 +135,16 @@ def render(template: str, **values: Any) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    env.filters["code"] = _code
     css = env.get_template("page.css").render(light=style.variables("light"), dark=style.variables("dark"), plots=style.rules())
     return env.get_template(template).render(css=css, **values)
+
+
+def _code(text: str) -> Any:
+    """A text with its `words of code` set as such; everything else of it is escaped."""
+    from markupsafe import Markup, escape
+
+    return Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(text))))
 
 
 def _facts(bays: Sequence[tuple[str, BayResult]]) -> list[tuple[str, list[str]]]:

@@ -14,6 +14,7 @@ from chromium import Chromium
 from everything import everything
 
 from coebench.report import html, pictures
+from coebench.results import folder
 
 pytestmark = pytest.mark.timeout(900)  # the first one fetches the browser
 
@@ -127,6 +128,26 @@ def test_a_reader_of_the_screen_is_told_what_each_plot_is_and_has_its_table(brow
     assert len(set(ids)) == len(ids)
 
 
+@pytest.mark.parametrize("width", [400, 1400])
+def test_plots_of_further_metrics_are_folded_and_can_be_opened(browser: Chromium, width: int) -> None:
+    recorded = Path(__file__).parents[1] / "data" / "format-2"
+    result = folder.read_result(recorded)
+    assert result is not None
+    browser.show(width)
+    browser.content(html.page(result, folder.observations(recorded)))
+    seen = "[...document.querySelectorAll('details.more figure')].filter(f => f.checkVisibility()).length"
+    folded = browser.run("document.querySelectorAll('details.more figure').length")
+    assert folded >= 2 and browser.run(seen) == 0
+    assert f"{folded} more plots: " in browser.run("document.querySelector('details.more summary').textContent")
+    browser.run("document.querySelectorAll('details.more').forEach(d => { d.open = true })")
+    assert browser.run(seen) == folded
+    assert json.loads(browser.run(WRONG)) == []
+    assert browser.run("document.documentElement.scrollWidth") <= width
+    browser.run("document.querySelectorAll('details.more').forEach(d => { d.open = false })")
+    browser.show(1400, media="print")
+    assert browser.run(seen) == folded, "on paper all are open"
+
+
 def test_markup_in_names_stays_text(browser: Chromium, tmp_path: Path) -> None:
     text = html.page(*everything(tmp_path, hostile=HOSTILE, blocks=2))
     assert "<script>document" not in text and "<img" not in text
@@ -145,8 +166,8 @@ def test_it_prints_with_its_tables(browser: Chromium, page: str) -> None:
     browser.show(1400, dark=True, media="print")
     browser.content(page)
     assert browser.run("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)", "paper is white"
-    heights = "[...document.querySelectorAll('figure details table')].map(t => t.getBoundingClientRect().height)"
-    assert browser.run(f"{heights}.every(h => h > 20)"), "what is folded on a screen is open on paper"
+    tables = "[...document.querySelectorAll('figure details table')]"
+    assert browser.run(f"{tables}.every(t => t.checkVisibility())"), "what is folded on a screen is open on paper"
     pdf = base64.b64decode(browser.page("Page.printToPDF", printBackground=False)["data"])
     assert pdf.startswith(b"%PDF") and len(pdf) > 50_000
 

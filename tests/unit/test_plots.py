@@ -144,6 +144,7 @@ def test_a_timeline_counts_from_the_update_and_merges_its_trials() -> None:
     (f,) = [f for f in plots.all_figures(traced(seen, [("a", "k8s"), ("b", "k8s")])) if "timeline" in f.slug]
     rate, _, stack = f.panels
     assert rate.marks == (figure.Mark(0.0, "update v2"),)
+    assert stack.x.label == "seconds since the update was asked for"
     rows = {row[0]: row[1:] for row in f.rows}
     assert next(iter(rows)) == "-4 to -3", "b's first second is four before its update"
     assert rows["0 to 1"][:2] == ("5", "1"), "of both trials, by second"
@@ -264,3 +265,63 @@ def test_nodes_that_come_and_go_are_drawn_and_counted(run: Any) -> None:
     assert drawn.rows[0][1:5] == ("1", "4", "5", "3")
     ET.fromstring(svg.draw(drawn, theme="dark"))
     assert not [f for f in plots.all_figures(plots.source(result)) if f.slug.endswith("machines")]
+
+
+def told(name: str, values: dict[str, list[float]], factors: dict[str, Any] | None = None, **more: Any) -> Any:
+    """A metric of the scenario "x": each subject's trials."""
+    from coebench.contract import Better
+    from coebench.results.model import MetricResult, SampleValue, Values
+
+    cells = {}
+    for subject, xs in values.items():
+        samples = tuple(SampleValue(trial=f"{i}", block=i, value=x, **more) for i, x in enumerate(xs))
+        cells[subject] = Values(n=len(xs), median=sorted(xs)[len(xs) // 2], samples=samples)
+    return MetricResult(scenario="x", name=name, unit="s", better=Better.LOWER, title=name, factors=factors or {}, values=cells)
+
+
+def slugs(*metrics: Any) -> list[str]:
+    from coebench.results.model import BayResult, Result, RunInfo, ScenarioInfo
+
+    bays = {"k8s": BayResult(coe="k8s"), "swarm": BayResult(coe="swarm")}
+    result = Result(run=RunInfo(id="r"), bays=bays, scenarios=(ScenarioInfo(name="x"),), metrics=metrics)
+    return [f.slug for f in plots.all_figures(plots.source(result))]
+
+
+def test_what_is_the_same_in_every_trial_has_no_picture() -> None:
+    assert slugs(told("m", {"k8s": [0.0, 0.0], "swarm": [0.0, 0.0]})) == []
+    assert slugs(told("m", {"k8s": [0.0, 0.0], "swarm": [0.0, 0.1]})) == ["x-m-trials"]
+    assert slugs(told("m", {"k8s": [5.0, 5.0]}, censored=True)) == ["x-m-trials"], "above 5, and who knows how far"
+    assert slugs(told("m", {"k8s": [5.0]})) == ["x-m-trials"]
+    kinds = [told("m", {"k8s": [0.0], "swarm": [0.0]}, {"fault": f}) for f in ("kill", "cut")]
+    assert slugs(*kinds) == []
+
+
+def test_single_trials_of_several_kinds_are_a_matrix_alone() -> None:
+    def of(trials: int) -> list[Any]:
+        values = [[1.0 + i for i in range(trials)], [3.0] * trials]
+        return [told("m", {"k8s": v, "swarm": [2.0]}, {"fault": f}) for f, v in zip(("kill", "cut"), values, strict=True)]
+
+    assert slugs(*of(1)) == ["x-m-matrix"]
+    assert slugs(*of(2)) == ["x-m-matrix", "x-m-trials"]
+
+
+def test_names_of_columns_take_the_lines_they_need() -> None:
+    from coebench.results.model import BayResult, Result, RunInfo, ScenarioInfo
+
+    bays = {"k8s": BayResult(coe="k8s", engine="Kubernetes"), "swarm": BayResult(coe="swarm", engine="Docker Swarm with overlay")}
+    kinds = [f"replace an image, {n} instances at once" for n in (1, 10)]  # leaves little room for columns
+    rows = tuple(told("m", {"k8s": [1.0], "swarm": [2.0]}, {"operation": k}) for k in kinds)
+    result = Result(run=RunInfo(id="r"), bays=bays, scenarios=(ScenarioInfo(name="x"),), metrics=rows)
+    (f,) = plots.all_figures(plots.source(result))
+    texts = [t for t in ET.fromstring(svg.draw(f, 300)).itertext() if t.strip()]
+    assert {"Kubernetes", "Docker Swarm", "with overlay"} <= set(texts), texts
+
+
+def test_a_matrix_is_darker_where_there_is_more_and_palest_where_there_is_nothing() -> None:
+    from coebench.report.plots import matrix
+
+    shade = matrix._shades([0.0, 1.0, 10.0, 100.0])
+    assert shade(0.0) == 0.0 < shade(1.0) < shade(10.0) < shade(100.0) == 1.0
+    assert matrix._shades([0.0, 8.0])(8.0) > matrix._shades([0.0, 8.0])(0.0)
+    assert matrix._shades([2.0, 4.0])(2.0) == 0.0
+    assert 0 < matrix._shades([3.0, 3.0])(3.0) < 1

@@ -11,6 +11,7 @@ from ...results.model import MetricResult
 from ..words import clean, setting
 from .figure import Axis, Dots, Figure, Key, Panel, Point, Range, finite, slug
 from .growth import growing
+from .matrix import kinds
 from .scale import quantity
 from .source import Source
 
@@ -18,14 +19,24 @@ MOST = 8  # settings that one picture has room for
 
 
 def figures(source: Source) -> Iterator[Figure]:
-    """One figure a metric, a row for each subject at each setting."""
+    """One figure a metric, a row for each subject at each setting. None where there is nothing to be seen: where every trial
+    has the same value, or where single trials are the figures of a matrix."""
     groups: dict[tuple[str, str], list[MetricResult]] = {}
     for m in source.result.metrics:
         if not m.claim_of and m.better is not Better.NEITHER and any(v.n for v in m.values.values()):
             groups.setdefault((m.scenario, m.name), []).append(m)
     for (scenario, name), rows in groups.items():
-        if len(rows) <= MOST or not growing(rows):  # else a line says it better
+        if len(rows) > MOST and growing(rows):  # a line says it better
+            continue
+        single = all(len(v.samples) <= 1 for m in rows for v in m.values.values())
+        if not flat(rows) and not (single and kinds(rows)):
             yield _figure(source, scenario, name, rows)
+
+
+def flat(rows: list[MetricResult]) -> bool:
+    """Whether every trial of every subject has one and the same value."""
+    samples = [s for m in rows for v in m.values.values() for s in v.samples]
+    return len({s.value for s in samples}) < 2 and len(samples) > 1 and not any(s.censored for s in samples)
 
 
 def _claims(source: Source, m: MetricResult) -> dict[str, float]:
@@ -92,6 +103,7 @@ def _figure(source: Source, scenario: str, name: str, rows: list[MetricResult]) 
         legend=tuple(keys),
         head=("", "setting", "median", "interval", "trials"),
         rows=tuple(table),
+        metric=name,
     )
 
 

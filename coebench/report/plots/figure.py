@@ -118,7 +118,8 @@ class Figure(msgspec.Struct, frozen=True, kw_only=True):
     """One picture. `slug`: its file's name and its id in a page. `about`: one sentence on how to read it.
 
     `head` and `rows`: what is drawn as a table, for who can't see it and for who wants the numbers. `columns`: how many
-    panels lie beside each other where there is room.
+    panels lie beside each other where there is room. `metric`: the metric whose row of the table this is, if it is no more
+    than that; a page that has many of them may fold some.
     """
 
     slug: str
@@ -130,6 +131,7 @@ class Figure(msgspec.Struct, frozen=True, kw_only=True):
     head: tuple[str, ...] = ()
     rows: tuple[tuple[str, ...], ...] = ()
     columns: int = 1
+    metric: str = ""
 
 
 def slug(*words: object) -> str:

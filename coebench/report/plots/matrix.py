@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from ...contract import Better
 from ...results.model import MetricResult, Values
@@ -20,17 +20,27 @@ def figures(source: Source) -> Iterator[Figure]:
         if not m.claim_of and m.better is not Better.NEITHER and any(v.n or v.timed_out for v in m.values.values()):
             groups.setdefault((m.scenario, m.name), []).append(m)
     for (scenario, name), rows in groups.items():
-        words = {k for m in rows for k, v in m.factors.items() if isinstance(v, str)}
-        if any(len({m.factors.get(k) for m in rows}) > 1 for k in words):
+        if kinds(rows) and not _flat(rows):
             yield _figure(source, scenario, name, rows)
 
 
+def kinds(rows: list[MetricResult]) -> bool:
+    """Whether rows of one metric are told apart by a word."""
+    words = {k for m in rows for k, v in m.factors.items() if isinstance(v, str)}
+    return any(len({m.factors.get(k) for m in rows}) > 1 for k in words)
+
+
+def _flat(rows: list[MetricResult]) -> bool:
+    """Whether all that is known of every cell is one and the same value."""
+    cells = [v for m in rows for v in m.values.values()]
+    return len({(v.median, v.above) for v in cells}) < 2 and not any(v.timed_out or v.censored or v.failed for v in cells)
+
+
 def _figure(source: Source, scenario: str, name: str, rows: list[MetricResult]) -> Figure:
-    kinds = [_kind(m, rows) for m in rows]
+    named = [_kind(m, rows) for m in rows]
     subjects = [s for s in source.subjects if any(s in m.values for m in rows)]
     unit = rows[0].unit
-    found = finite([v.median for m in rows for v in m.values.values()])
-    low, high = _logs(found)
+    shade = _shades(finite([v.median for m in rows for v in m.values.values()]))
     cells, table = [], []
     for y, m in enumerate(rows):
         line = []
@@ -39,12 +49,12 @@ def _figure(source: Source, scenario: str, name: str, rows: list[MetricResult]) 
             text = _text(v, unit)
             weight = None
             if v is not None and v.median is not None:
-                weight = (math.log10(max(v.median, 1e-9)) - low) / (high - low) if high > low else 0.5
+                weight = shade(v.median)
             elif v is not None and v.above is not None:
                 weight = 1.0
             cells.append((x, y, text, weight))
             line.append(text)
-        table.append((kinds[y], *line))
+        table.append((named[y], *line))
     return Figure(
         slug=slug(scenario, name, "matrix"),
         scenario=scenario,
@@ -53,13 +63,14 @@ def _figure(source: Source, scenario: str, name: str, rows: list[MetricResult]) 
         panels=(
             Panel(
                 x=Axis(scale="names", names=tuple(source.called[s] for s in subjects)),
-                y=Axis(scale="names", names=tuple(kinds)),
+                y=Axis(scale="names", names=tuple(named)),
                 items=(Cells(cells=tuple(cells)),),
                 height=30 * len(rows),
             ),
         ),
         head=("", *(source.called[s] for s in subjects)),
         rows=tuple(table),
+        metric=name,
     )
 
 
@@ -71,9 +82,18 @@ def _kind(m: MetricResult, rows: list[MetricResult]) -> str:
     return ", ".join([*words, *([numbers] if numbers else [])]) or "all"
 
 
-def _logs(values: list[float]) -> tuple[float, float]:
-    positive = [math.log10(v) for v in values if v > 0]
-    return (min(positive), max(positive)) if positive else (0.0, 0.0)
+def _shades(values: list[float]) -> Callable[[float], float]:
+    """How dark a value is, from 0 to 1: by its logarithm, and palest where there is nothing."""
+    logs = [math.log10(v) for v in values if v > 0]
+    low, high = (min(logs), max(logs)) if logs else (0.0, 0.0)
+    least = 0.3 if len(logs) < len(values) else 0.0  # something is more than nothing
+
+    def shade(value: float) -> float:
+        if value <= 0:
+            return 0.0
+        return least + (1 - least) * ((math.log10(value) - low) / (high - low) if high > low else 0.5)
+
+    return shade
 
 
 def _text(v: Values | None, unit: str) -> str:

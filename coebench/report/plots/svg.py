@@ -31,7 +31,7 @@ def draw(figure: Figure, width: int = WIDE, *, theme: str = "", footer: str = ""
         for line in wrap(figure.title, inside, 18.5):
             y += 22
             pen.text(margin, y - 4, line, "h")
-        for line in wrap(figure.about, inside):
+        for line in wrap(figure.about.replace("`", ""), inside):
             y += 16
             pen.text(margin, y, line, "m")
         y += 10
@@ -171,7 +171,7 @@ def _values(panel: Panel) -> tuple[list[float], list[float]]:
 def _gutter(panel: Panel, width: float) -> float:
     """Room for the names of the y axis' ticks."""
     widest = max((measure(text) for _, text in _vertical(panel).ticks), default=0.0)
-    return min(widest + 8, width * (0.38 if panel.y.scale == "names" else 0.3))
+    return min(widest + 8, width * (0.38 if panel.y.scale == "names" and panel.x.scale != "names" else 0.3))
 
 
 def _vertical(panel: Panel) -> Scale:
@@ -214,7 +214,8 @@ def _panel(pen: _Pen, panel: Panel, left: float, top: float, width: float, above
             text = cut(mark.text, max(inner * 0.6, 60), 12)
             end = x + measure(text) > x1
             pen.text(x + (-2 if end else 2), text_y, text, "m e" if end else "m")
-    below = y1 + (18 if horizontal.ticks and not panel.x.bare else 2)
+    lines = max(map(len, _columns(horizontal, inner)), default=1) if panel.x.scale == "names" else 1
+    below = y1 + (5 + 13 * lines if horizontal.ticks and not panel.x.bare else 2)
     if panel.x.label:
         pen.text((x0 + x1) / 2, below + 12, cut(panel.x.label, width), "m c")
         below += 18
@@ -240,19 +241,25 @@ def _grid(pen: _Pen, panel: Panel, horizontal: Scale, vertical: Scale, box: _Box
             rules.append(f"M{_n(x0)} {_n(y)}H{_n(x1)}")
         pen.text(x0 - 6, y + 4, cut(text, gutter - 6), "e")
     last = math.inf if panel.x.bare else -math.inf
-    slot = (x1 - x0) / max(1, len(horizontal.ticks))
-    for value, text in horizontal.ticks:
+    if panel.x.scale == "names":
+        for (value, _), lines in zip(horizontal.ticks, _columns(horizontal, x1 - x0), strict=True):
+            for i, text in enumerate(lines):
+                pen.text(px(value), y1 + 15 + 13 * i, text, "c")
+    for value, text in horizontal.ticks if panel.x.scale != "names" else ():
         x = px(value)
-        if panel.x.scale == "names":
-            text = cut(text, slot - 4)
-        else:
-            rules.append(f"M{_n(x)} {_n(y0)}V{_n(y1)}")
+        rules.append(f"M{_n(x)} {_n(y0)}V{_n(y1)}")
         half = measure(text) / 2
         middle = min(max(x, x0 - gutter + half), x1 + 8 - half)  # a label may not leave the picture
         if middle - half > last:
             pen.text(middle, y1 + 15, text, "c")
             last = middle + half + 4
     pen.path("".join(rules), "g")
+
+
+def _columns(horizontal: Scale, width: float) -> list[list[str]]:
+    """The names under columns that share a width, each in as many lines as it takes."""
+    slot = width / max(1, len(horizontal.ticks))
+    return [wrap(text, slot - 2) for _, text in horizontal.ticks]
 
 
 def _item(pen: _Pen, item: Line | Dots | Range | Area | Cells, px: Place, py: Place) -> None:

@@ -15,7 +15,12 @@ from .source import MARKS, Moment, Second, Source, Trace, where
 
 About = tuple[tuple[str, object], ...]
 NOT_MEANWHILE = ("requested", "burst", "removing")  # what goes before and after a load
-FIRST = ("fault.made", "update.asked", "updating", "draining")  # what the seconds are counted from, where it is there
+FIRST = {  # what the seconds are counted from, where it is there, and how it is called
+    "fault.made": "the fault",
+    "update.asked": "the update was asked for",
+    "updating": "the update was asked for",
+    "draining": "the drain was asked for",
+}
 GAP = 2.5  # seconds without any load, after which it is another one
 MOST = 12  # loads of one trial beyond which they are no stories of their own
 
@@ -34,6 +39,7 @@ class _Flow:
         self.moments: list[Moment] = sorted(mine, key=lambda m: m.at)
         first = next((m for m in self.moments if m.name in FIRST), next(iter(self.moments), None))
         self.zero = first.at if first else self.begin
+        self.since = FIRST.get(first.name, MARKS.get(first.name, first.name)) if first else ""
 
     def bin(self, second: Second) -> int:
         """The whole second, from `zero` on, that it mostly lies in."""
@@ -81,8 +87,8 @@ def _figure(source: Source, scenario: str, about: About, flows: Mapping[str, lis
     rate = max(max(s.ok, s.planned, s.bad) / s.seconds for _, s in every)
     latencies = {subject: _latencies(mine) for subject, mine in flows.items()}
     values = [v for lines in latencies.values() for line in lines for p in line.points if (v := p.y) == v and v > 0]
-    eventful = any(f.moments for mine in flows.values() for f in mine)
-    x = Axis(label="seconds" + (" since it was asked for" if eventful else ""), unit="s", low=low - 0.5, high=high + 0.5)
+    since = next((f.since for mine in flows.values() for f in mine if f.since), "")
+    x = Axis(label="seconds" + (f" since {since}" if since else ""), unit="s", low=low - 0.5, high=high + 0.5)
     panels: list[Panel] = []
     for subject, mine in flows.items():
         panels.append(
