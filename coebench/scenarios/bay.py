@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 from ..contract import BadInput, Better, Capability, CoebenchError, Metric, Observation, Observe, Sample, Trial
 
 STEPS = ("create", "up", "replace", "upgrade", "down", "delete")
+ALWAYS = ("create", "up", "replace", "down", "delete")  # `upgrade` is there only where it was asked for
 TITLES = {
     "create": "bay created",
     "up": "scaled up",
@@ -103,6 +104,8 @@ class BayLife:
         refused = trial.bays.refuses()
         for step, reason in refused.items():
             trial.observe("life.left_out", step=step, reason=reason)
+            if step in ALWAYS:
+                trial.observe("warning", text=f"bay: '{TITLES[step]}' is left out: {reason}")
         for nodes in trial.settings["nodes"]:
             count = trial.settings["bays"]
             together = threading.Barrier(count)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from types import SimpleNamespace
 from typing import Any
@@ -441,3 +442,57 @@ def test_what_a_server_can_not_do_is_known_beforehand(
     provisioner._clusters = Clusters(cloud)
     found = provisioner.refuses(BaySpec(coe="k8s", options=options))
     assert found.keys() == refused.keys() and all(refused[step] in found[step] for step in refused)
+
+
+class PlayedBays:
+    """A trial's bays that are there at once; remembers what was asked."""
+
+    def __init__(self, refused: dict[str, str]) -> None:
+        self.refused = refused
+        self.asked: list[str] = []
+
+    def refuses(self) -> dict[str, str]:
+        return self.refused
+
+    def create(self, label: str, nodes: int, observe: Any) -> Any:
+        return self._bay("create", nodes)
+
+    def resize(self, bay: Any, nodes: int, observe: Any) -> Any:
+        return self._bay("resize", nodes)
+
+    def replace_node(self, bay: Any, node: str, observe: Any) -> Any:
+        return self._bay(f"replace {node}", len(bay.nodes))
+
+    def upgrade(self, bay: Any, observe: Any) -> Any:
+        return self._bay("upgrade", len(bay.nodes))
+
+    def delete(self, bay: Any, observe: Any) -> None:
+        self.asked.append("delete")
+
+    def _bay(self, what: str, nodes: int) -> Any:
+        self.asked.append(what)
+        return SimpleNamespace(nodes=[SimpleNamespace(name=f"n{i}") for i in range(1, nodes + 1)])
+
+
+@pytest.mark.parametrize(
+    "refused, asked, warned",
+    [
+        ({"upgrade": "not named"}, ["create", "resize", "replace n1", "resize", "delete"], []),
+        ({"replace": "needs 1.7", "upgrade": "not named"}, ["create", "resize", "resize", "delete"], ["needs 1.7"]),
+        ({}, ["create", "resize", "replace n1", "upgrade", "resize", "delete"], []),
+    ],
+)
+def test_a_step_that_the_provisioner_refuses_is_left_out_and_said_so(
+    refused: dict[str, str], asked: list[str], warned: list[str]
+) -> None:
+    seen, observe = _told()
+    bays = PlayedBays(refused)
+    deadline = SimpleNamespace(waiting_for=lambda what: None, left=lambda: 60.0)
+    trial: Any = SimpleNamespace(
+        bays=bays, observe=observe, settings=BayLife().settings("smoke"), phase=lambda *_: contextlib.nullcontext(deadline)
+    )
+    BayLife().run(trial)
+    assert bays.asked == asked
+    assert {d["step"]: d["reason"] for name, d in seen if name == "life.left_out"} == refused
+    warnings = [d["text"] for name, d in seen if name == "warning"]
+    assert len(warnings) == len(warned) and all(w in text for w, text in zip(warned, warnings, strict=True))

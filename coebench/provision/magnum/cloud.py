@@ -142,7 +142,7 @@ def _of_lab(lab: plane.Plane) -> tuple[str, Session, str | None, str]:
         user_domain_name="Default",
         project_domain_name="Default",
     )
-    return "the lab's Magnum", Session(auth=auth), "RegionOne", "public"
+    return f"the lab's Magnum {lab.version}", Session(auth=auth), "RegionOne", "public"
 
 
 def _configured(named: bool) -> tuple[str, Session, str | None, str]:
