@@ -7,13 +7,24 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import datetime
+import json
+import os
 import socket
 import ssl
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
+
+import yaml
 
 from coebench.lab import pki
+
+PASSWORD = "correct horse"
+TOKEN = "battery.staple"
 
 
 class Certificates:
@@ -39,8 +50,8 @@ class Certificates:
 class Front:
     """Ends TLS and hands on what comes, if the client may. `target`: a path of a unix socket, or (address, port).
 
-    `password` ("user:password"): asked for in every request, of which a connection then carries one only. `clients`: the
-    authority whose certificates clients must have.
+    `password` ("user:password") or `token`: asked for in every request, of which a connection then carries one only. `clients`:
+    the authority whose certificates clients must have.
     """
 
     def __init__(
@@ -50,6 +61,7 @@ class Front:
         target: str | tuple[str, int],
         password: str = "",
         clients: Path | None = None,
+        token: str = "",
     ) -> None:
         self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         self._context.load_cert_chain(*server)
@@ -58,6 +70,8 @@ class Front:
             self._context.verify_mode = ssl.CERT_REQUIRED
         self._target = target
         self._wanted = b"basic " + base64.b64encode(password.encode()) if password else b""
+        if token:
+            self._wanted = b"token=" + token.encode()  # as DC/OS and Marathon's clients have it
         self._listener = socket.create_server((address, 0))
         self.port: int = self._listener.getsockname()[1]
         self._thread = threading.Thread(target=self._accept, daemon=True)
@@ -130,3 +144,71 @@ def closing(*fronts: Front) -> Iterator[None]:
     finally:
         for front in fronts:
             front.close()
+
+
+class Foreign:
+    """A cluster by the options that its owner hands out; `admin` is a driver with the owner's own access."""
+
+    def __init__(self, coe: str, options: dict[str, str], admin: Any, folder: Path, server: tuple[Path, Path]) -> None:
+        self.coe = coe
+        self.options = options
+        self.admin = admin
+        self.folder = folder
+        self.server = server  # the certificate and key of what stands in front of it
+
+    def coebench(self, *words: str, **changes: str) -> subprocess.CompletedProcess[str]:
+        """Run in the bay's network, where a user of the cluster would be."""
+        return subprocess.run(self.command(*words, **changes), timeout=200, **self.around())
+
+    def command(self, *words: str, **changes: str) -> list[str]:
+        options = {**self.options, **changes}
+        given = [w for k, v in options.items() for w in ("--option", f"{k}={v}")]
+        return [sys.executable, "-m", "coebench", *words, "--provisioner", "existing", *given]
+
+    def around(self, **env: str) -> dict[str, Any]:
+        """What `subprocess` needs to know besides."""
+        own = {"COEBENCH_STATE": str(self.folder / "state"), "MARATHON_PASSWORD": PASSWORD, "MARATHON_TOKEN": TOKEN}
+        return {"capture_output": True, "text": True, "cwd": self.folder, "env": {**os.environ, **own, **env}}
+
+    def found_by(self, **options: str) -> Foreign:
+        """The same cluster by other options alone."""
+        return Foreign(self.coe, options, self.admin, self.folder, self.server)
+
+    def left(self) -> list[str]:
+        folder = self.folder / "state/existing"
+        return [p.name for p in folder.iterdir()] if folder.is_dir() else []
+
+
+def user_of(foreign: Foreign, name: str, rules: list[dict[str, Any]], namespace: str) -> Path:
+    """A kubeconfig of a service account with these rules in a namespace of somebody else's."""
+    from kubernetes import client
+
+    api = foreign.admin._api
+    core, rbac = client.CoreV1Api(api), client.RbacAuthorizationV1Api(api)
+    core.create_namespace({"metadata": {"name": namespace}})
+    core.create_namespaced_service_account(namespace, {"metadata": {"name": name}})
+    rbac.create_namespaced_role(namespace, {"metadata": {"name": name}, "rules": rules})
+    subject = {"kind": "ServiceAccount", "name": name, "namespace": namespace}
+    role = {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": name}
+    rbac.create_namespaced_role_binding(namespace, {"metadata": {"name": name}, "subjects": [subject], "roleRef": role})
+    body = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {"audiences": []}}
+    answer = core.create_namespaced_service_account_token(name, namespace, body, _preload_content=False)
+    content = yaml.safe_load(Path(foreign.options["kubeconfig"]).read_text())
+    content["users"][0]["user"] = {"token": json.loads(answer.data)["status"]["token"]}
+    file = foreign.folder / f"kubeconfig-{name}"
+    file.write_text(yaml.safe_dump(content))
+    return file
+
+
+def expired() -> str:
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+    from cryptography.x509.oid import NameOID
+
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "old")])
+    end = datetime.datetime(2021, 6, 1, tzinfo=datetime.UTC)
+    builder = x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key()).serial_number(7)
+    made = builder.not_valid_before(end - datetime.timedelta(days=365)).not_valid_after(end).sign(key, hashes.SHA256())
+    return made.public_bytes(serialization.Encoding.PEM).decode()

@@ -6,49 +6,38 @@ Kubernetes by a kubeconfig alone, Swarm by Docker's TLS port alone, Mesos by a M
 from __future__ import annotations
 
 import base64
-import datetime
+import hashlib
 import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
-from foreign import Certificates, Front
+from foreign import PASSWORD, TOKEN, Certificates, Foreign, Front, expired, user_of
 
 from coebench import plugins
-from coebench.contract import Bay
+from coebench.contract import BadInput, Bay, BaySpec, EngineError, NodeFault, Unsupported
 from coebench.lab import plan
+from coebench.lab.bay import LabBay
+from coebench.provision.existing import ExistingProvisioner
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(240)]
 CONTROL = plan.address("c1")
 OWN = plan.GATEWAY  # where this process is reached in the bay's network
-PASSWORD = "correct horse"
+TENANT = [  # all that is needed in one namespace
+    {"apiGroups": ["apps"], "resources": ["deployments", "deployments/scale"], "verbs": ["*"]},
+    {"apiGroups": [""], "resources": ["pods", "pods/log", "services"], "verbs": ["*"]},
+]
 
 
-class Foreign:
-    """A cluster by the options that its owner hands out; `admin` is a driver with the owner's own access."""
-
-    def __init__(self, coe: str, options: dict[str, str], admin: Any, folder: Path) -> None:
-        self.coe = coe
-        self.options = options
-        self.admin = admin
-        self.folder = folder
-
-    def coebench(self, *words: str, **changes: str) -> subprocess.CompletedProcess[str]:
-        """Run in the bay's network, where a user of the cluster would be."""
-        options = {**self.options, **changes}
-        given = [w for k, v in options.items() for w in ("--option", f"{k}={v}")]
-        env = {**os.environ, "COEBENCH_STATE": str(self.folder / "state"), "MARATHON_PASSWORD": PASSWORD}
-        command = [sys.executable, "-m", "coebench", *words, "--provisioner", "existing", *given]
-        return subprocess.run(command, capture_output=True, text=True, timeout=200, cwd=self.folder, env=env)
-
-    def left(self) -> list[str]:
-        folder = self.folder / "state/existing"
-        return [p.name for p in folder.iterdir()] if folder.is_dir() else []
+class NoJournal:
+    def creating(self, resource: object) -> None: ...
+    def gone(self, resource: object) -> None: ...
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +65,7 @@ def foreign(bay: tuple[Any, Bay], coe: str, tmp_path_factory: pytest.TempPathFac
         fronts.append(front)
         options = {"url": f"https://{OWN}:{front.port}", "user": "ops", "ca": str(certificates.ca)}
         options["password-env"] = "MARATHON_PASSWORD"
-    yield Foreign(coe, options, admin, folder)
+    yield Foreign(coe, options, admin, folder, server)
     for front in fronts:
         front.close()
     admin.close()
@@ -106,16 +95,15 @@ def test_what_a_killed_run_left_is_found_and_cleaned(foreign: Foreign) -> None:
     """A run that ends by kill -9 has its service on the cluster and its note in the state folder; another's stays."""
     begun = subprocess.Popen(
         [sys.executable, "-c", KILLED, foreign.coe, json.dumps(foreign.options)],
-        env={**os.environ, "COEBENCH_STATE": str(foreign.folder / "state"), "MARATHON_PASSWORD": PASSWORD},
+        env=foreign.around()["env"],
     )
     assert begun.wait(60) == -9
     assert foreign.admin.services() == ("orphan",)
     refused = foreign.coebench("compare", foreign.coe, "--profile", "smoke")
     assert refused.returncode == 2
     assert "coebench clean --provisioner existing" in refused.stderr
-    env = {**os.environ, "COEBENCH_STATE": str(foreign.folder / "state"), "MARATHON_PASSWORD": PASSWORD}
     command = [sys.executable, "-m", "coebench", "clean", "--provisioner", "existing"]
-    p = subprocess.run(command, capture_output=True, text=True, timeout=100, env=env)
+    p = subprocess.run(command, timeout=100, **foreign.around())
     assert "removed service orphan" in p.stdout, p.stderr
     assert foreign.admin.services() == ()
     assert foreign.left() == []
@@ -142,7 +130,7 @@ def test_a_wrong_password_is_told_in_a_line(foreign: Foreign) -> None:
     wrong = foreign.folder / "wrong"
     wrong.write_text("nope\n")
     given = {k: v for k, v in foreign.options.items() if k != "password-env"}
-    p = Foreign("mesos", given, None, foreign.folder).coebench("compare", "mesos", **{"password-file": str(wrong)})
+    p = foreign.found_by(**given, **{"password-file": str(wrong)}).coebench("compare", "mesos")
     assert p.returncode == 2
     assert len(p.stderr.strip().splitlines()) == 1
     assert "not allowed" in p.stderr
@@ -151,7 +139,7 @@ def test_a_wrong_password_is_told_in_a_line(foreign: Foreign) -> None:
 @pytest.mark.parametrize("coe", ["swarm"], indirect=True, scope="module")
 def test_without_a_clients_certificate_docker_refuses(foreign: Foreign) -> None:
     given = {"url": foreign.options["url"], "ca": str(foreign.folder / "ca.pem")}
-    p = Foreign("swarm", given, None, foreign.folder).coebench("doctor", "swarm")
+    p = foreign.found_by(**given).coebench("doctor", "swarm")
     assert p.returncode == 1
     assert "  no " in p.stdout
 
@@ -159,7 +147,7 @@ def test_without_a_clients_certificate_docker_refuses(foreign: Foreign) -> None:
 @pytest.mark.parametrize("coe", ["k8s"], indirect=True, scope="module")
 def test_missing_rights_are_named_before_anything_is_made(foreign: Foreign) -> None:
     """A user who may look at pods of one namespace, and no more."""
-    limited = _user(foreign, "viewer", [{"apiGroups": [""], "resources": ["pods"], "verbs": ["get", "list", "watch"]}], "team")
+    limited = user_of(foreign, "viewer", [{"apiGroups": [""], "resources": ["pods"], "verbs": ["get", "list", "watch"]}], "team")
     p = foreign.coebench("doctor", "k8s", kubeconfig=str(limited), namespace="team")
     assert p.returncode == 1
     assert "ok    list pods in team" in p.stdout
@@ -175,11 +163,7 @@ def test_missing_rights_are_named_before_anything_is_made(foreign: Foreign) -> N
 @pytest.mark.parametrize("coe", ["k8s"], indirect=True, scope="module")
 def test_one_namespaces_rights_are_enough(foreign: Foreign) -> None:
     """No right outside of a namespace that somebody else made: nodes have no names then, and the namespace stays."""
-    rules = [
-        {"apiGroups": ["apps"], "resources": ["deployments", "deployments/scale"], "verbs": ["*"]},
-        {"apiGroups": [""], "resources": ["pods", "pods/log", "services"], "verbs": ["*"]},
-    ]
-    limited = _user(foreign, "tenant", rules, "tenants")
+    limited = user_of(foreign, "tenant", TENANT, "tenants")
     stranger = {
         "metadata": {"name": "theirs"},
         "spec": {
@@ -199,7 +183,7 @@ def test_one_namespaces_rights_are_enough(foreign: Foreign) -> None:
 @pytest.mark.parametrize("coe", ["k8s"], indirect=True, scope="module")
 def test_an_expired_certificate_is_told_with_its_date(foreign: Foreign) -> None:
     content = yaml.safe_load(Path(foreign.options["kubeconfig"]).read_text())
-    content["users"][0]["user"]["client-certificate-data"] = base64.b64encode(_expired().encode()).decode()
+    content["users"][0]["user"]["client-certificate-data"] = base64.b64encode(expired().encode()).decode()
     file = foreign.folder / "expired"
     file.write_text(yaml.safe_dump(content))
     p = foreign.coebench("compare", "k8s", kubeconfig=str(file))
@@ -208,36 +192,136 @@ def test_an_expired_certificate_is_told_with_its_date(foreign: Foreign) -> None:
     assert len(p.stderr.strip().splitlines()) == 1
 
 
-def _user(foreign: Foreign, name: str, rules: list[dict[str, Any]], namespace: str) -> Path:
-    """A kubeconfig of a service account with these rules in a namespace of somebody else's."""
-    from kubernetes import client
+@pytest.mark.parametrize("coe", ["k8s"], indirect=True, scope="module")
+def test_from_a_pod_of_the_cluster(foreign: Foreign, bay: tuple[Any, Bay]) -> None:
+    """What Kubernetes puts into a pod is all that is given: an account's token, the authority, two variables."""
+    limited = user_of(foreign, "inside", TENANT, "pods")
+    user = yaml.safe_load(limited.read_text())["users"][0]["user"]
+    provisioner, made = bay
+    cluster = yaml.safe_load(provisioner.access(made).kubeconfig)["clusters"][0]["cluster"]
+    account = foreign.folder / "account"
+    account.mkdir()
+    (account / "token").write_text(user["token"])
+    (account / "ca.crt").write_bytes(base64.b64decode(cluster["certificate-authority-data"]))
+    place = "/var/run/secrets/kubernetes.io/serviceaccount"  # in a mount namespace of the command's own
+    script = f'mount -t tmpfs tmpfs /run && mkdir -p {place} && cp "$0"/* {place} && exec "$@"'
+    inside = foreign.found_by(**{"in-cluster": "yes", "namespace": "pods"})
+    words = ("compare", "k8s", "--profile", "smoke", "--scenarios", "deploy", "--set", "deploy.instances=[1]", "--json")
+    command = ["unshare", "--mount", "sh", "-c", script, str(account), *inside.command(*words)]
+    variables = {"KUBERNETES_SERVICE_HOST": CONTROL, "KUBERNETES_SERVICE_PORT": "6443", "KUBECONFIG": "/nonexistent"}
+    p = subprocess.run(command, timeout=200, **inside.around(**variables))
+    assert p.returncode == 0, p.stdout + p.stderr
+    assert {t["status"] for t in json.loads(p.stdout)["trials"]} == {"ok"}
+    assert user["token"] not in "".join(f.read_text() for f in foreign.folder.glob("runs/*/*.json*"))
+    p = subprocess.run(inside.command("compare", "k8s"), timeout=60, **inside.around(KUBERNETES_SERVICE_HOST=""))
+    assert p.returncode == 2
+    assert "this is no pod" in p.stderr
 
-    api = foreign.admin._api
-    core, rbac = client.CoreV1Api(api), client.RbacAuthorizationV1Api(api)
-    core.create_namespace({"metadata": {"name": namespace}})
-    core.create_namespaced_service_account(namespace, {"metadata": {"name": name}})
-    rbac.create_namespaced_role(namespace, {"metadata": {"name": name}, "rules": rules})
-    subject = {"kind": "ServiceAccount", "name": name, "namespace": namespace}
-    role = {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": name}
-    rbac.create_namespaced_role_binding(namespace, {"metadata": {"name": name}, "subjects": [subject], "roleRef": role})
-    body = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {"audiences": []}}
-    answer = core.create_namespaced_service_account_token(name, namespace, body, _preload_content=False)
-    content = yaml.safe_load(Path(foreign.options["kubeconfig"]).read_text())
-    content["users"][0]["user"] = {"token": json.loads(answer.data)["status"]["token"]}
-    file = foreign.folder / f"kubeconfig-{name}"
-    file.write_text(yaml.safe_dump(content))
-    return file
+
+@pytest.mark.parametrize("coe", ["swarm"], indirect=True, scope="module")
+def test_a_context_of_dockers_own(foreign: Foreign) -> None:
+    """As `docker context create` leaves it: a folder named by the name's hash, the certificates in another."""
+    home = foreign.folder / "docker"
+    ident = hashlib.sha256(b"team").hexdigest()
+    meta, tls = home / "contexts/meta" / ident, home / "contexts/tls" / ident / "docker"
+    meta.mkdir(parents=True)
+    tls.mkdir(parents=True)
+    endpoint = {"Host": foreign.options["url"], "SkipTLSVerify": False}
+    (meta / "meta.json").write_text(json.dumps({"Name": "team", "Metadata": {}, "Endpoints": {"docker": endpoint}}))
+    for name in ("ca.pem", "cert.pem", "key.pem"):
+        (tls / name).write_text((foreign.folder / name).read_text())
+    named = foreign.found_by(context="team")
+    p = subprocess.run(named.command("doctor", "swarm"), timeout=60, **named.around(DOCKER_CONFIG=str(home)))
+    assert p.returncode == 0, p.stdout + p.stderr
+    assert "  no " not in p.stdout
+    (home / "config.json").write_text('{"currentContext": "team"}')
+    current = foreign.found_by()
+    words = ("compare", "swarm", "--profile", "smoke", "--scenarios", "deploy", "--set", "deploy.instances=[1]")
+    around = current.around(DOCKER_CONFIG=str(home), DOCKER_HOST="", DOCKER_CONTEXT="")
+    p = subprocess.run(current.command(*words), timeout=200, **around)
+    assert p.returncode == 0, p.stdout + p.stderr
+    other = foreign.found_by(context="nobodys")
+    p = subprocess.run(other.command("compare", "swarm"), timeout=60, **other.around(DOCKER_CONFIG=str(home)))
+    assert p.returncode == 2
+    assert "no context 'nobodys'" in p.stderr
+    assert len(p.stderr.strip().splitlines()) == 1
 
 
-def _expired() -> str:
-    from cryptography import x509
-    from cryptography.hazmat.primitives import hashes, serialization
-    from cryptography.hazmat.primitives.asymmetric import ec
-    from cryptography.x509.oid import NameOID
+@pytest.mark.parametrize("coe", ["swarm"], indirect=True, scope="module")
+def test_a_nodes_failure_is_the_users_own_command(foreign: Foreign, bay: tuple[Any, Bay], tmp_path: Path) -> None:
+    """Without it the node is left alone; with it, it gets the node's name, address and fault, and its end is its own."""
+    _, made = bay
+    script = tmp_path / "node.py"
+    script.write_text(NODE_COMMAND)
+    own = f"{sys.executable} {script} {made.name}"
+    options = {**foreign.options, "fail-node-cmd": f"{own} fail {{node}} {{address}} {{fault}}"}
+    options["heal-node-cmd"] = f"{own} heal {{node}} {{address}}"
+    observed: list[tuple[str, Any]] = []
 
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "old")])
-    end = datetime.datetime(2021, 6, 1, tzinfo=datetime.UTC)
-    builder = x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key()).serial_number(7)
-    made = builder.not_valid_before(end - datetime.timedelta(days=365)).not_valid_after(end).sign(key, hashes.SHA256())
-    return made.public_bytes(serialization.Encoding.PEM).decode()
+    def observe(name: str, **data: Any) -> None:
+        observed.append((name, data))
+
+    for given, fails in ((options, True), (foreign.options, False)):
+        provisioner = ExistingProvisioner()
+        spec = BaySpec(coe="swarm", options=given)
+        provisioner.check(spec)
+        theirs = provisioner.create("hooked", spec, NoJournal(), observe)
+        try:
+            if not fails:
+                with pytest.raises(Unsupported, match="left alone unless --fail-node-cmd"):
+                    provisioner.fail_node(theirs, "n2", NodeFault.CRASH, observe)
+                continue
+            provisioner.fail_node(theirs, "n2", NodeFault.CRASH, observe)
+            assert not LabBay.open(made.name).host("n2").alive
+            assert observed[-1] == ("node.failed", {"node": "n2", "fault": "crash"})
+            provisioner.heal_node(theirs, "n2", observe)
+            assert LabBay.open(made.name).host("n2").alive
+            with pytest.raises(BadInput, match="no node 'n9'"):
+                provisioner.fail_node(theirs, "n9", NodeFault.CRASH, observe)
+            with pytest.raises(EngineError, match=r"status 3.*no such fault"):
+                provisioner.fail_node(theirs, "n3", NodeFault.AGENT, observe)
+        finally:
+            provisioner.delete(theirs, NoJournal(), observe)
+    deadline = time.monotonic() + 60
+    while not all(n.ready for n in foreign.admin.nodes()) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert all(n.ready for n in foreign.admin.nodes())
+
+
+STATE = {k: v for k, v in os.environ.items() if k == "COEBENCH_STATE"}  # where the lab's own bays are
+NODE_COMMAND = f"""
+import os, sys
+os.environ.pop("COEBENCH_STATE", None)
+os.environ.update({STATE!r})
+from coebench.contract import NodeFault
+from coebench.lab import faults
+from coebench.lab.bay import LabBay
+bay, do, node, address, *fault = sys.argv[1:]
+opened = LabBay.open(bay)
+assert opened.host(node).spec.address == address
+if do == "heal":
+    faults.heal(opened, node, lambda step: None)
+elif fault in (["crash"], ["cut"]):
+    faults.fail(opened, node, NodeFault(fault[0]))
+else:
+    print("no such fault", file=sys.stderr)
+    sys.exit(3)
+"""
+
+
+@pytest.mark.parametrize("coe", ["mesos"], indirect=True, scope="module")
+def test_marathon_by_a_token(foreign: Foreign) -> None:
+    """Where DC/OS or a proxy wants a token in place of a password."""
+    secret = foreign.folder / "token"
+    secret.write_text(TOKEN + "\n")
+    with Front(OWN, foreign.server, (CONTROL, 8080), token=TOKEN) as front:
+        there = {"url": f"https://{OWN}:{front.port}", "ca": foreign.options["ca"]}
+        words = ("compare", "mesos", "--profile", "smoke", "--scenarios", "deploy", "--set", "deploy.instances=[1]")
+        p = foreign.found_by(**there, **{"token-file": str(secret)}).coebench(*words)
+        assert p.returncode == 0, p.stdout + p.stderr
+        assert foreign.found_by(**there, **{"token-env": "MARATHON_TOKEN"}).coebench("doctor", "mesos").returncode == 0
+        p = foreign.found_by(**there, **{"token-env": "HOME"}).coebench(*words)
+        assert p.returncode == 2
+        assert "not allowed" in p.stderr
+        assert len(p.stderr.strip().splitlines()) == 1
+    assert TOKEN not in "".join(f.read_text() for f in foreign.folder.glob("runs/*/*.json*"))
