@@ -29,6 +29,7 @@ from .metric import Better, Metric, Sample
 from .observation import Observation, Observe
 from .prober import Account, Answer, Burst, Flow, LoadPlan, LoadResult, Mishap, Prober, Ran, Target
 from .provisioner import Provisioner
+from .registry import ImageRegistry, Pushed, RegistryPort
 from .rights import KnowsRights, Leaves, Right
 from .room import Room, RoomGiven, RoomWanted, TimeWanted
 from .scenario import Deadline, Scenario, Trial
@@ -78,6 +79,7 @@ __all__ = [
     "Generator",
     "Health",
     "Host",
+    "ImageRegistry",
     "Instance",
     "InstanceState",
     "Journal",
@@ -96,8 +98,10 @@ __all__ = [
     "Prober",
     "Progress",
     "Provisioner",
+    "Pushed",
     "Ran",
     "Reach",
+    "RegistryPort",
     "Resource",
     "Right",
     "Role",

@@ -13,6 +13,7 @@ from .driver import Driver
 from .metric import Metric, Sample
 from .observation import Observation, Observe
 from .prober import Prober
+from .registry import ImageRegistry
 from .service import Instance, Workload
 from .usage import Usage
 
@@ -55,6 +56,9 @@ class Trial(Protocol):
 
     def usage(self) -> tuple[Usage, ...]:
         """What the processes of the bay's hosts have used so far. Raises Unsupported where the provisioner can't tell."""
+
+    def registry(self) -> AbstractContextManager[ImageRegistry]:
+        """While entered, a registry that the bay's engine pulls from. Raises Unsupported where there can be none."""
 
 
 class Deadline(Protocol):

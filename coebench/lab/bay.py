@@ -23,6 +23,15 @@ from .process import Process, kill_all
 Step = Callable[[str], None]
 
 
+# Its log, in Apache's combined format, is how one knows who fetched what.
+_REGISTRY = """\
+version: 0.1
+log: {level: warn}
+storage: {filesystem: {rootdirectory: /var/lib/registry}}
+http: {addr: "ADDRESS"}
+"""
+
+
 class State(msgspec.Struct, kw_only=True):
     """A bay as it stands on disk, in bay.json."""
 
@@ -34,6 +43,7 @@ class State(msgspec.Struct, kw_only=True):
     secrets: dict[str, str] = {}
     switch: Process | None = None
     hosts: list[Host] = []
+    registry: Host | None = None  # no host of the engine's: one that its nodes pull images from
     made: float = 0.0
     ready: bool = False
 
@@ -174,6 +184,40 @@ class LabBay:
             for name, status in h.dead_engines().items():
                 raise BayFailed(f"{name} on {h.spec.name} ended with status {status}", h.log(name))
 
+    # a registry of the bay's own
+
+    def add_registry(self, layer: Path) -> Host:
+        """Start the registry's host; returns when the registry answers. Raises BayFailed."""
+        assert self.state.switch
+        spec = HostSpec(
+            bay=self.name,
+            name=plan.REGISTRY,
+            role=Role.CONTROL,  # it runs no instances
+            address=plan.address(plan.REGISTRY),
+            bits=plan.BITS,
+            gateway=plan.GATEWAY,
+            layers=(str(layer), self.state.layers[-1]),
+            images=self.state.images,
+            payload=("/opt/coebench/guest/registry.sh", plan.registry()),
+            files={"/etc/registry.yml": _REGISTRY.replace("ADDRESS", plan.registry())},
+            memory=self.state.spec.memory,
+        )
+        host = self.state.registry = Host(spec=spec)
+        self.save()
+        host.start(self.state.switch)
+        self.save()
+        self.engine.wait(lambda: (host.run / "registry.ok").exists(), [host], "the registry answers")
+        return host
+
+    def drop_registry(self) -> None:
+        """End the registry's host and remove what it kept; no error if there is none."""
+        if host := self.state.registry:
+            host.stop()
+            self._link("del", f"p{plan.REGISTRY}")
+            host.erase()
+            self.state.registry = None
+            self.save()
+
     # changes
 
     def resize(self, nodes: int, step: Step) -> None:
@@ -242,7 +286,7 @@ class LabBay:
 
     def save_logs(self, folder: Path) -> None:
         """Copy every host's logs to FOLDER/HOST/."""
-        for h in self.hosts:
+        for h in (*self.hosts, *([self.state.registry] if self.state.registry else [])):
             logs = h.folder / "upper/var/log"
             if logs.is_dir():
                 to = folder / h.spec.name

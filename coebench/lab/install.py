@@ -89,6 +89,21 @@ def marathon() -> Artefact:
     return Artefact("marathon", key(tree.key, *(part for f in sources for part in (f.name, f.read_bytes()))), build)
 
 
+def registry() -> Artefact:
+    """usr/bin/docker-registry and nothing else of its package, whose /lib would hide the tree's. A layer of the one host that
+    runs it, not of the tree below all hosts."""
+
+    def build(work: Path, out: Path, say: Say) -> None:
+        trees.apt_update(say)
+        trees.download(("docker-registry",), work)
+        for package in work.glob("docker-registry_*.deb"):
+            trees.run(["dpkg-deb", "-x", str(package), str(work / "whole")])
+        (out / "usr/bin").mkdir(parents=True)
+        shutil.move(work / "whole/usr/bin/docker-registry", out / "usr/bin/docker-registry")
+
+    return Artefact("registry", key(trees.SUITE, "docker-registry", "2"), build)
+
+
 LAYERS = {"kubernetes": kubernetes, "mesos": mesos, "marathon": marathon}
 
 
@@ -160,6 +175,7 @@ def install(coes: Iterable[str], say: Say) -> float:
     begun = time.monotonic()
     check_machine()
     paths.cache().mkdir(parents=True, exist_ok=True)
+    registry().ensure(say)
     for coe in coes:
         layers(coe, say)
         image_folder(coe, say)
@@ -168,7 +184,7 @@ def install(coes: Iterable[str], say: Say) -> float:
 
 def installed(coe: str) -> bool:
     """Whether nothing would have to be built for a bay of this COE."""
-    parts = [trees.host_tree(), *engine(coe).artefacts(), *(LAYERS[name]() for name in engine(coe).layers)]
+    parts = [trees.host_tree(), registry(), *engine(coe).artefacts(), *(LAYERS[name]() for name in engine(coe).layers)]
     parts += [images.artefact(w, trees.host_tree(), trees.build_tree()) for w in workloads().values()]
     return all(p.ready for p in parts)
 

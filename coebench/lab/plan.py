@@ -9,6 +9,8 @@ from ..contract import Role
 BITS = 16
 GATEWAY = "10.77.255.254"
 SERVICES = "10.78.0.0/16"  # Kubernetes' virtual addresses
+REGISTRY = "r1"  # the host of a bay's registry, where it has one
+REGISTRY_PORT = 80  # by which every engine knows that it is plain HTTP
 MOST_NODES = 250  # /24 networks of pods, one for each node
 
 
@@ -41,9 +43,13 @@ def number(host: str) -> int:
 
 
 def address(host: str) -> str:
-    """A host's address: controls in 10.77.0, nodes in 10.77.1 and up."""
-    i = number(host)
-    return f"10.77.0.{i}" if host[0] == "c" else f"10.77.1.{i}"
+    """A host's address: controls in 10.77.0, nodes in 10.77.1, a registry in 10.77.2."""
+    return f"10.77.{'cnr'.index(host[0])}.{number(host)}"
+
+
+def registry() -> str:
+    """HOST:PORT of a bay's registry, as it stands before images' names."""
+    return f"{address(REGISTRY)}:{REGISTRY_PORT}"
 
 
 def pods(node: str) -> str:

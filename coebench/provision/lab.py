@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
+from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import ClassVar
@@ -17,6 +19,7 @@ from ..contract import (
     BayFailed,
     BaySpec,
     Host,
+    ImageRegistry,
     Instance,
     Journal,
     NodeFault,
@@ -26,7 +29,7 @@ from ..contract import (
     Usage,
 )
 from ..lab import bay as lab
-from ..lab import cgroups, faults, install, lock, paths, plan, usage
+from ..lab import cgroups, faults, install, lock, paths, plan, registry, usage
 from ..lab.cache import Say
 from ..lab.engines import engine
 from ..lab.magnum import plane as magnum
@@ -134,6 +137,16 @@ class LabProvisioner:
     def end_instance(self, bay: Bay, instance: Instance) -> float:
         """`EndingPort`."""
         return faults.end_instance(lab.LabBay.open(bay.name), instance)
+
+    @contextlib.contextmanager
+    def registry(self, bay: Bay, journal: Journal) -> Iterator[ImageRegistry]:
+        """`RegistryPort`."""
+        mine = lab.LabBay.open(bay.name)
+        resource = Resource(kind="registry", id=f"{bay.name}/{plan.REGISTRY}", provisioner=self.name, where={"bay": bay.name})
+        with contextlib.ExitStack() as left:
+            left.callback(journal.gone, resource)
+            journal.creating(resource)
+            yield left.enter_context(registry.running(mine, install.registry().ensure(_quiet)))
 
     def save_logs(self, bay: Bay | str, folder: Path) -> None:
         lab.LabBay.open(bay if isinstance(bay, str) else bay.name).save_logs(folder)

@@ -240,6 +240,7 @@ class Run:
                     bays=bays,
                     tools=self._loadgen,
                     last=last,
+                    journal=self._journal,
                 )
                 scenario.run(trial)
         except PhaseTimeout as e:

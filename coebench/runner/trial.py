@@ -7,6 +7,7 @@ import resource
 import time
 import zlib
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from typing import Any
 
 from ..contract import (
@@ -14,12 +15,15 @@ from ..contract import (
     Capability,
     Driver,
     EndingPort,
+    ImageRegistry,
     Instance,
+    Journal,
     NodeFault,
     Observe,
     PhaseTimeout,
     Prober,
     Provisioner,
+    RegistryPort,
     Unsupported,
     Usage,
     UsagePort,
@@ -49,6 +53,7 @@ class TrialRun:
         bays: Any = None,
         tools: Workload | None = None,
         last: bool = False,
+        journal: Journal | None = None,
     ) -> None:
         """`last`: the bay is deleted after this trial."""
         self.id = ident
@@ -64,6 +69,7 @@ class TrialRun:
         self.bays = bays
         self.tools = tools or workload
         self._last = last
+        self._journal = journal
 
     @contextlib.contextmanager
     def phase(self, name: str, timeout: float) -> Iterator[_Deadline]:
@@ -120,6 +126,12 @@ class TrialRun:
             name = self._provisioner.name if self._provisioner else "none"
             raise Unsupported("the engine processes' CPU and memory", f"the provisioner '{name}' can't look at its hosts")
         return self._provisioner.usage(self.bay)
+
+    def registry(self) -> AbstractContextManager[ImageRegistry]:
+        if not isinstance(self._provisioner, RegistryPort) or self._journal is None:
+            name = self._provisioner.name if self._provisioner else "none"
+            raise Unsupported("pulling from a registry", f"the provisioner '{name}' has none that it could start in a bay")
+        return self._provisioner.registry(self.bay, self._journal)
 
 
 class _Deadline:

@@ -30,7 +30,13 @@ SMALL: Mapping[str, Mapping[str, Any]] = {
     "placement": {"settle": 1},
     "idle": {"settle": 1, "seconds": 2},
     "churn": {"seconds": 4, "life": 3},
+    "cold-image": {"filler": [8]},
 }
+
+
+class NoJournal:
+    def creating(self, resource: object) -> None: ...
+    def gone(self, resource: object) -> None: ...
 
 
 class Stage:
@@ -51,7 +57,16 @@ class Stage:
         settings = {**scenario.settings("smoke"), **changes}
         scenario.check(settings, len(self.bay.nodes))
         trial = TrialRun(
-            "t", self.bay, self.driver, self.prober, self.workload, settings, observe, lambda: None, provisioner=self.provisioner
+            "t",
+            self.bay,
+            self.driver,
+            self.prober,
+            self.workload,
+            settings,
+            observe,
+            lambda: None,
+            provisioner=self.provisioner,
+            journal=NoJournal(),
         )
         scenario.run(trial)
         assert self.driver.services() == ("coebench-prober",), "a scenario leaves the bay as it found it"
@@ -80,10 +95,6 @@ class Stage:
 def _story(coe: str, told: dict[str, Any]) -> None:
     """All scenarios on one bay; what became of each is put into `told`: its results, or the text of its failure."""
     from coebench.provision.lab import LabProvisioner
-
-    class NoJournal:
-        def creating(self, resource: object) -> None: ...
-        def gone(self, resource: object) -> None: ...
 
     def unobserved(name: str, **data: object) -> None: ...
 
@@ -187,6 +198,29 @@ def test_placement(told: dict[str, Any]) -> None:
     assert spread["placed"][drained] > 0
     assert 1 <= found["imbalance", "6", "placed"].value <= 3
     assert 0 < found["moved", "6"].value < 60
+
+
+def test_cold_image(told: dict[str, Any]) -> None:
+    """By the registry's own log each node fetched the whole image once, and none that had it fetched it again."""
+    seen, found = told["cold-image"]
+    (image,) = [o.data for o in seen if o.name == "pushed"]
+    assert image["unpacked"] > image["size"] > 4 << 20  # of 8 MiB of filler
+    nodes: dict[str, set[str]] = {"cold-8": set(), "warm-8": set()}
+    for o in seen:
+        if o.name == "instance" and o.data["node"]:
+            nodes[o.data["service"]].add(o.data["node"])
+    fetched = {o.data["service"]: o.data["hosts"] for o in seen if o.name == "fetched"}
+    assert set(fetched["cold-8"]) == nodes["cold-8"]
+    assert set(fetched["warm-8"]) == nodes["warm-8"] - nodes["cold-8"]
+    for size in (*fetched["cold-8"].values(), *fetched["warm-8"].values()):
+        assert size == pytest.approx(image["size"], rel=0.01)  # Mesos keeps a configuration that it has fetched once
+    for pull in ("cold", "warm"):
+        cell = (pull, "8 MiB")
+        assert 0 < found["accepted", *cell].value <= found["first_answer", *cell].value
+        assert found["first_answer", *cell].value <= found["all_answer", *cell].value < 60
+    assert found["adds", "8 MiB"].value == pytest.approx(
+        found["all_answer", "cold", "8 MiB"].value - found["all_answer", "warm", "8 MiB"].value
+    )
 
 
 def test_idle(told: dict[str, Any]) -> None:

@@ -12,6 +12,13 @@ from coebench.load.prober import BayProber
 from coebench.runner.trial import TrialRun
 
 
+class NoJournal:
+    """A journal for bays that a fixture takes down."""
+
+    def creating(self, resource: object) -> None: ...
+    def gone(self, resource: object) -> None: ...
+
+
 class Bench:
     """A driver and a prober on a bay."""
 
@@ -38,6 +45,7 @@ class Bench:
             seed=1,
             provisioner=self.provisioner,
             tools=plugins.load("workloads", "loadgen", "workload"),
+            journal=NoJournal(),
         )
 
     def _alive(self) -> None:

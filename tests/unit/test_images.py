@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import base64
+import gzip
 import hashlib
 import http.server
+import io
 import json
 import subprocess
 import sys
+import tarfile
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,8 +19,9 @@ from typing import Any
 import pytest
 
 from coebench.contract import BadInput, EngineError
-from coebench.images import Registry, Where, read
+from coebench.images import Registry, Where, fresh, read
 from coebench.lab import images as making
+from coebench.lab.registry import sent
 from coebench.runner.connecting import rewritten
 
 
@@ -209,3 +213,40 @@ def test_names_are_rewritten_only_where_they_name_no_registry() -> None:
     assert rewritten("coebench-http:v1", "r.example:5000/b") == "r.example:5000/b/coebench-http:v1"
     assert rewritten("other.example/x:1", "r.example:5000/b") == "other.example/x:1"
     assert rewritten("coebench-http:v1", "") == "coebench-http:v1"
+
+
+def test_a_fresh_image_has_no_layer_of_its_model_and_all_of_its_files(archive: Path) -> None:
+    (model,) = read(archive)
+    one, unpacked = fresh(model, "cold:a", filler=1 << 20, seed=1)
+    assert (one.name, one.tag) == ("cold", "a")
+    assert len(one.layers) == len(model.layers) + 1
+    assert {b.digest for b in one.layers}.isdisjoint(b.digest for b in model.layers)
+    tars = [gzip.decompress(layer.content) for layer in one.layers]
+    assert json.loads(one.config.content)["rootfs"]["diff_ids"] == ["sha256:" + hashlib.sha256(t).hexdigest() for t in tars]
+    assert json.loads(one.config.content)["config"] == json.loads(model.config.content)["config"]
+    assert unpacked == sum(map(len, tars)) > 1 << 20
+    with (
+        tarfile.open(fileobj=io.BytesIO(gzip.decompress(model.layers[0].content))) as was,
+        tarfile.open(fileobj=io.BytesIO(tars[0])) as now,
+    ):
+        assert set(now.getnames()) - set(was.getnames()) == {".coebench/0"}
+    assert 0.45 < len(one.layers[-1].content) / (1 << 20) < 0.55  # half of the filler packs to nothing
+    again, _ = fresh(model, "cold:a", filler=1 << 20, seed=1)
+    assert again.digest == one.digest
+    other, _ = fresh(model, "cold:a", filler=1 << 20, seed=2)
+    assert {b.digest for b in other.layers}.isdisjoint(b.digest for b in one.layers)
+
+
+def test_what_a_registry_has_sent_is_read_from_its_log() -> None:
+    log = """\
+time="2026-01-01T00:00:00Z" level=warning msg="No HTTP secret provided"
+10.77.1.1 - - [01/Jan/2026:00:00:00 +0000] "HEAD /v2/cold/manifests/a HTTP/1.1" 200 528 "" "containerd/1.6"
+10.77.1.1 - - [01/Jan/2026:00:00:00 +0000] "GET /v2/cold/manifests/a HTTP/1.1" 200 528 "" "containerd/1.6"
+10.77.1.1 - - [01/Jan/2026:00:00:00 +0000] "GET /v2/cold/blobs/sha256:aa HTTP/1.1" 200 1000 "" "containerd/1.6"
+10.77.1.1 - - [01/Jan/2026:00:00:00 +0000] "GET /v2/cold/blobs/sha256:bb HTTP/1.1" 206 234 "" "containerd/1.6"
+10.77.1.2 - - [01/Jan/2026:00:00:01 +0000] "GET /v2/cold/blobs/sha256:aa HTTP/1.1" 404 77 "" "docker/20.10"
+10.77.255.254 - - [01/Jan/2026:00:00:01 +0000] "PUT /v2/cold/blobs/uploads/1?digest=sha256%3Aaa HTTP/1.1" 201 0 "" "Python"
+10.77.9.9 - - [01/Jan/2026:00:00:01 +0000] "GET /v2/cold/blobs/sha256:aa HTTP/1.1" 200 5 "" "curl"
+"""
+    assert sent(log, {"10.77.1.1": "n1", "10.77.1.2": "n2"}) == {"n1": 1234, "10.77.9.9": 5}
+    assert sent("", {}) == {}

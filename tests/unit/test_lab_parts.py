@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 
-from coebench.contract import BadInput, BaySpec, Role
-from coebench.lab import images, pki, plan
+from coebench.contract import BadInput, BaySpec, Role, Unsupported
+from coebench.lab import images, paths, pki, plan
 from coebench.lab.cache import Artefact, key, prune
 from coebench.lab.engines import engine
 from coebench.lab.host import meminfo
@@ -162,7 +162,7 @@ def test_certificates_are_for_whom_they_say() -> None:
 
 def test_every_host_has_an_address_of_its_own() -> None:
     layout = plan.Layout.of(3, plan.MOST_NODES)
-    addresses = [plan.address(h) for h, _ in layout.hosts]
+    addresses = [plan.address(h) for h in (plan.REGISTRY, *(name for name, _ in layout.hosts))]
     assert len(set(addresses)) == len(addresses)
     assert plan.GATEWAY not in addresses
     assert len({plan.pods(n) for n in layout.nodes}) == plan.MOST_NODES
@@ -206,3 +206,14 @@ def test_a_ping_timeout_is_set_and_told() -> None:
     mesos = engine("mesos")(spec, plan.Layout.of(1, 1))
     assert mesos.timeouts()["MESOS_AGENT_PING_TIMEOUT"] == "3secs"
     assert "MESOS_AGENT_PING_TIMEOUT='3secs'" in mesos.files("c1", Role.CONTROL)["/etc/mesos/env"]
+
+
+def test_every_engine_is_told_of_the_same_registry_or_says_why_not() -> None:
+    """The guest script, which can't import anything, names the address that `plan` does."""
+    assert f"--insecure-registry={plan.registry()}" in (paths.guest() / "guest/swarm.sh").read_text()
+    k8s = engine("k8s")(BaySpec(coe="k8s"), plan.Layout.of(1, 1))
+    k8s.prepare({})
+    file = f"/etc/containerd/certs.d/{plan.registry()}/hosts.toml"
+    assert k8s.files("n1", Role.NODE)[file] == f'server = "http://{plan.registry()}"\n'
+    with pytest.raises(Unsupported, match="unpacked beforehand"):
+        engine("bare")(BaySpec(coe="bare"), plan.Layout.of(1, 1)).pull([], True)

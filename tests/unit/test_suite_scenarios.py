@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 
 from coebench import plugins
-from coebench.contract import BadInput, Observation, Sample
+from coebench.contract import BadInput, Observation, Sample, Unsupported
 from coebench.runner import plan as plans
 from coebench.scenarios import facts
 from coebench.scenarios.operations import OPERATIONS
 
-SUITE = ("api", "churn", "fill", "idle", "operations", "placement")
+SUITE = ("api", "churn", "cold-image", "fill", "idle", "operations", "placement")
 
 
 def scenario(name: str):
@@ -70,6 +71,9 @@ def test_no_observations_give_no_figures(name: str) -> None:
         ("idle", {"instances": [10, 0]}, "rises"),
         ("churn", {"rate": 0.1, "seconds": 10}, "0.1/s for 10 s are 1 services"),
         ("churn", {"life": True}, "'life' is a number"),
+        ("cold-image", {"filler": []}, "'filler' is a list"),
+        ("cold-image", {"filler": [9999]}, "from 0 to 4096"),
+        ("cold-image", {"instances": [3]}, "'instances' is a whole number"),
     ],
 )
 def test_settings_that_make_no_sense_are_one_line(name: str, changes: dict, said: str) -> None:
@@ -364,3 +368,64 @@ def test_the_full_profile_has_every_scenario_and_the_others_the_quick_ones() -> 
     assert set(full.scenarios) == set(plugins.names("scenarios")) >= set(SUITE)
     assert full.scenarios[:2] == plans.SCENARIOS
     assert plans.make({}, ["k8s"], {}).scenarios == plans.SCENARIOS
+
+
+# cold-image
+
+
+def pull(at: float, name: str, kind: str, hosts: dict[str, int], seconds: float) -> list[Observation]:
+    """A service of two instances, of which the second answers after `seconds`."""
+    return [
+        obs(at, "requested", service=name, instances=2, pull=kind, filler=64),
+        obs(at + 0.25, "accepted", service=name),
+        answer(at + seconds - 1, name, f"{name}-a"),
+        engine(at + seconds - 0.5, name, f"{name}-a", "ready"),
+        answer(at + seconds, name, f"{name}-b"),
+        engine(at + seconds + 0.5, name, f"{name}-b", "ready"),
+        answer(at + seconds + 1, name, f"{name}-a", "down"),
+        obs(at + 20, "fetched", service=name, hosts=hosts),
+    ]
+
+
+def test_cold_image_tells_what_the_pull_adds() -> None:
+    story = pull(100, "cold-64", "cold", {"n1": 3 << 20, "n2": 3 << 20}, 8) + pull(200, "warm-64", "warm", {}, 3)
+    assert table(list(scenario("cold-image").derive(story))) == {
+        ("first_answer", "cold", "64 MiB"): (7, False),
+        ("all_answer", "cold", "64 MiB"): (8, False),
+        ("all_ready", "cold", "64 MiB"): (8.5, False),
+        ("accepted", "cold", "64 MiB"): (0.25, False),
+        ("fetched", "cold", "64 MiB"): (6, False),
+        ("first_answer", "warm", "64 MiB"): (2, False),
+        ("all_answer", "warm", "64 MiB"): (3, False),
+        ("all_ready", "warm", "64 MiB"): (3.5, False),
+        ("accepted", "warm", "64 MiB"): (0.25, False),
+        ("fetched", "warm", "64 MiB"): (0, False),
+        ("adds", "64 MiB"): (5, False),
+    }
+
+
+def test_a_pull_that_took_too_long_is_censored_and_nothing_is_subtracted_from_it() -> None:
+    story = [o for o in pull(100, "cold-64", "cold", {}, 8) if o.data.get("instance") != "cold-64-b" and o.at < 108.2]
+    story.append(obs(160, "phase.timeout", phase="cold-64", seconds=60))
+    assert table(list(scenario("cold-image").derive(story))) == {
+        ("first_answer", "cold", "64 MiB"): (7, False),
+        ("all_answer", "cold", "64 MiB"): (60, True),
+        ("all_ready", "cold", "64 MiB"): (60, True),
+        ("accepted", "cold", "64 MiB"): (0.25, False),
+    }
+
+
+def test_without_a_registry_cold_image_is_refused_with_the_reason() -> None:
+    from types import SimpleNamespace
+
+    from coebench.runner.trial import TrialRun
+
+    nothing: Any = None
+    provisioner: Any = SimpleNamespace(name="existing")
+    workload = plugins.load("workloads", "http", "workload")
+    s = scenario("cold-image")
+    trial = TrialRun(
+        "t", nothing, nothing, nothing, workload, s.settings("smoke"), lambda *a, **k: None, lambda: None, provisioner=provisioner
+    )
+    with pytest.raises(Unsupported, match="the provisioner 'existing' has none"):
+        s.run(trial)

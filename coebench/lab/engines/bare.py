@@ -5,7 +5,7 @@ from __future__ import annotations
 import http.client
 from collections.abc import Callable, Mapping
 
-from ...contract import Access, Role
+from ...contract import Access, Role, Unsupported
 from .. import plan
 from ..host import Host
 from .base import Engine
@@ -33,6 +33,9 @@ class Bare(Engine):
         step("images")
         self.wait(lambda: all(_answers(h.spec.address) for h in workers), hosts, "the starter answers on all nodes")
         step("nodes")
+
+    def pull(self, hosts: list[Host], registry: bool) -> str:
+        raise Unsupported("pulling from a registry", "without a COE nothing pulls images: they are unpacked beforehand")
 
     def access(self, hosts: list[Host]) -> Access:
         nodes = {h.spec.name: f"http://{h.spec.address}:{PORT}" for h in hosts if h.spec.role is Role.NODE}

@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from typing import ClassVar
 
-from ...contract import Access, BadInput, BayFailed, BaySpec, Role
+from ...contract import Access, BadInput, BayFailed, BaySpec, Role, Unsupported
 from ..cache import Artefact
 from ..host import Host
 from ..plan import Layout
@@ -69,6 +69,11 @@ class Engine(ABC):
         """Start engine processes of a host again, in this order. Called with the bay's network entered."""
         for name in names:
             host.start_engine(name)
+
+    def pull(self, hosts: list[Host], registry: bool) -> str:
+        """Have the nodes pull images from the bay's registry (`plan.registry`), by plain HTTP; or, with False, be as before.
+        Called with the bay's network entered. Returns what the engine was told, in a few words. Raises Unsupported."""
+        raise Unsupported("pulling from a registry", f"the lab does not know how {self.title} is told of one")
 
     @abstractmethod
     def access(self, hosts: list[Host]) -> Access:

@@ -182,6 +182,7 @@ class Kubernetes(Engine):
                 {"cniVersion": "0.4.0", "name": "lab", "plugins": [bridge, portmap]}, indent=1
             ),
             "/etc/containerd/config.toml": _CONTAINERD,
+            f"/etc/containerd/certs.d/{plan.registry()}/hosts.toml": f'server = "http://{plan.registry()}"\n',
         }
 
     def payload(self, host: str, role: Role) -> tuple[str, ...]:
@@ -257,6 +258,9 @@ class Kubernetes(Engine):
         for h in gone:
             api.delete(f"/api/v1/nodes/{h.spec.name}")
         api.close()
+
+    def pull(self, hosts: list[Host], registry: bool) -> str:
+        return f"containerd's certs.d/{plan.registry()}/hosts.toml: server = http://…"  # read at each pull: it is there always
 
     def access(self, hosts: list[Host]) -> Access:
         return Access(
@@ -348,4 +352,6 @@ version = 2
   restrict_oom_score_adj = true
   [plugins."io.containerd.grpc.v1.cri".cni]
     bin_dir = "/usr/lib/cni"
+  [plugins."io.containerd.grpc.v1.cri".registry]
+    config_path = "/etc/containerd/certs.d"
 """

@@ -17,6 +17,7 @@ from .base import Engine
 
 MASTER_PORT = 5050
 API_PORT = 8080
+ENV = "/etc/mesos/env"
 
 # Stock: Mesos' own defaults. Harmonised: a dead node is known after about 10 s, as on every engine.
 TIMEOUTS = {
@@ -51,6 +52,9 @@ class Mesos(Engine):
             raise BadInput(f"mesos: ping-timeout is 1secs to 15mins, not '{given}'")
 
     def files(self, host: str, role: Role) -> Mapping[str, str]:
+        return {ENV: "".join(f"{name}='{value}'\n" for name, value in self._env(host, role).items())}
+
+    def _env(self, host: str, role: Role) -> dict[str, str]:
         # a new bay's agents need not spread their registrations over a second; nothing that is measured depends on it
         env = {
             **self.timeouts(),
@@ -63,7 +67,7 @@ class Mesos(Engine):
             env["MESOS_RESOURCES"] = f"cpus:{cores:g};mem:{memory};disk:16384;ports:[31000-32999]"
             env["MESOS_ATTRIBUTES"] = f"name:{host}"
             env["MESOS_HOSTNAME"] = host
-        return {"/etc/mesos/env": "".join(f"{name}='{value}'\n" for name, value in env.items())}
+        return env
 
     def payload(self, host: str, role: Role) -> tuple[str, ...]:
         if role is Role.CONTROL:
@@ -90,6 +94,26 @@ class Mesos(Engine):
         self.wait(framework, hosts, "the Marathon-compatible scheduler is registered")
         step("images")
 
+    def pull(self, hosts: list[Host], registry: bool) -> str:
+        """An agent takes images from a folder of archives or from a registry, never from both: it begins again with the other.
+        What runs meanwhile goes on, and an image that it has is not asked for anew."""
+        where = f"http://{plan.registry()}"
+        nodes = [h for h in hosts if h.spec.role is Role.NODE]
+        before = _registered()
+        for h in nodes:
+            more = f"MESOS_DOCKER_REGISTRY='{where}'\n" if registry else ""
+            (h.root / ENV.lstrip("/")).write_text(self.files(h.spec.name, Role.NODE)[ENV] + more)
+        for h in nodes:
+            h.stop_engine(self.agent)
+            h.start_engine(self.agent)
+
+        def back() -> bool:
+            now = _registered()
+            return all(now.get(h.spec.name, 0) > before.get(h.spec.name, 0) for h in nodes)
+
+        self.wait(back, hosts, "all agents are registered again")
+        return f"agents begin again with --docker_registry={where}, and without it when all is done"
+
     def access(self, hosts: list[Host]) -> Access:
         options = {"network": "host network, ports assigned by the scheduler"}
         return Access(coe="mesos", url=f"http://{plan.address('c1')}:{API_PORT}", options=options)
@@ -114,6 +138,13 @@ class Mesos(Engine):
         if cgroups.version() == 2:
             notes += ("this machine has cgroup v2, which Mesos 1.11 doesn't know: no CPU or memory limits, no image isolation",)
         return notes
+
+
+def _registered() -> dict[str, float]:
+    """When each active agent registered last: host name → seconds since the epoch."""
+    answer = _get(plan.address("c1"), MASTER_PORT, "/slaves")
+    agents = json.loads(answer)["slaves"] if answer else []
+    return {a["hostname"]: float(a.get("reregistered_time", a["registered_time"])) for a in agents if a["active"]}
 
 
 def _get(address: str, port: int, path: str) -> Any:
