@@ -35,6 +35,7 @@ def run(*args: str, **env: str) -> subprocess.CompletedProcess[str]:
         (("compare", "k8s", "--precision", "0.1", "--trials", "1"), "one trial has none"),
         (("compare", "k8s", "--scenarios", "churn", "--budget", "5s"), "a budget of 5 s is too small for one block"),
         (("compare", "k8s", "--scenarios", "deploy", "--instances", "400"), "deploy on k8s can't fit: it wants 400 instances"),
+        (("compare", "k8s", "--scenarios", "cold-image", "--set", "cold-image.filler=[5000]"), "from 0 to 4096"),
         (("compare", "k8s:colour=red"), "k8s has no option 'colour'"),
         (("compare", "k8s:kubernetes-bin=/nowhere"), "kubernetes-bin=/nowhere: lacks kube-apiserver"),
         (("lab", "up", "nomad"), "the lab has no engine for 'nomad'"),
