@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from ..contract import EngineError, Pushed
+from ..contract import CoebenchError, EngineError, Pushed
 from ..images import Registry, Where, fresh, read
 from . import plan
 from .bay import LabBay
@@ -22,11 +22,20 @@ _SENT = re.compile(r'^(\S+) - \S* \[[^]]*\] "GET /v2/\S+/blobs/\S+ [^"]*" 20[06]
 def running(bay: LabBay, layer: Path) -> Iterator[LabRegistry]:
     """A registry in a bay, and the bay's engine told of it. Raises Unsupported before anything is done where the engine pulls
     from none, BayFailed."""
-    with bay.network(), contextlib.ExitStack() as undo:
-        undo.callback(bay.drop_registry)
-        undo.callback(bay.engine.pull, bay.hosts, False)
+    with bay.network():
         told = bay.engine.pull(bay.hosts, True)
-        yield LabRegistry(bay, bay.add_registry(layer), told)
+        try:
+            yield LabRegistry(bay, bay.add_registry(layer), told)
+        except BaseException:
+            with contextlib.suppress(CoebenchError, OSError):  # why the trial ended is the news, and its bay goes
+                _undo(bay)
+            raise
+        _undo(bay)
+
+
+def _undo(bay: LabBay) -> None:
+    bay.drop_registry()
+    bay.engine.pull(bay.hosts, False)
 
 
 class LabRegistry:
