@@ -85,7 +85,8 @@ class ColdImage:
                 with trial.phase(f"push {filler}", s["timeout"]):
                     name = f"coebench-cold:{filler}"
                     image = registry.push(spec.image, name, filler=filler * MIB, seed=rng.getrandbits(48))
-                trial.observe("pushed", filler=filler, **msgspec.to_builtins(image))
+                about = {k: v for k, v in msgspec.to_builtins(image).items() if k != "name"}
+                trial.observe("pushed", filler=filler, image=image.name, **about)
                 for pull in (COLD, WARM):
                     self._deploy(trial, rng, registry, spec, image, pull, filler)
 
