@@ -214,6 +214,6 @@ def test_every_engine_is_told_of_the_same_registry_or_says_why_not() -> None:
     k8s = engine("k8s")(BaySpec(coe="k8s"), plan.Layout.of(1, 1))
     k8s.prepare({})
     file = f"/etc/containerd/certs.d/{plan.registry()}/hosts.toml"
-    assert k8s.files("n1", Role.NODE)[file] == f'server = "http://{plan.registry()}"\n'
+    assert k8s.files("n1", Role.NODE)[file] == f'[host."http://{plan.registry()}"]\n'
     with pytest.raises(Unsupported, match="unpacked beforehand"):
         engine("bare")(BaySpec(coe="bare"), plan.Layout.of(1, 1)).pull([], True)

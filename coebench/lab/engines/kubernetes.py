@@ -182,7 +182,7 @@ class Kubernetes(Engine):
                 {"cniVersion": "0.4.0", "name": "lab", "plugins": [bridge, portmap]}, indent=1
             ),
             "/etc/containerd/config.toml": _CONTAINERD,
-            f"/etc/containerd/certs.d/{plan.registry()}/hosts.toml": f'server = "http://{plan.registry()}"\n',
+            f"/etc/containerd/certs.d/{plan.registry()}/hosts.toml": f'[host."http://{plan.registry()}"]\n',
         }
 
     def payload(self, host: str, role: Role) -> tuple[str, ...]:
@@ -260,7 +260,7 @@ class Kubernetes(Engine):
         api.close()
 
     def pull(self, hosts: list[Host], registry: bool) -> str:
-        return f"containerd's certs.d/{plan.registry()}/hosts.toml: server = http://…"  # read at each pull: it is there always
+        return f"containerd's certs.d/{plan.registry()}/hosts.toml: http://…"  # read at each pull: it is there always
 
     def access(self, hosts: list[Host]) -> Access:
         return Access(
