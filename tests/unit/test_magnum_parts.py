@@ -496,3 +496,36 @@ def test_a_step_that_the_provisioner_refuses_is_left_out_and_said_so(
     assert {d["step"]: d["reason"] for name, d in seen if name == "life.left_out"} == refused
     warnings = [d["text"] for name, d in seen if name == "warning"]
     assert len(warnings) == len(warned) and all(w in text for w, text in zip(warned, warnings, strict=True))
+
+
+@pytest.mark.parametrize(
+    "followers, answer, elapsed, pause",
+    [(1, 0.03, 0, 0.25), (1, 0.03, 100, 2.0), (1, 0.03, 9999, 5.0), (3, 0.05, 0, 0.45), (20, 0.1, 0, 6.0), (50, 0.3, 0, 10.0)],
+)
+def test_many_bays_are_looked_at_seldomer_but_never_seldomer_than_magnum_looks(
+    followers: int, answer: float, elapsed: float, pause: float
+) -> None:
+    clusters = _clusters(clusters=Server(("CREATE_COMPLETE", "t")))
+    clusters._followers, clusters._answer = followers, answer
+    assert clusters.pause(elapsed) == pytest.approx(pause)
+    clusters._answer = 8.0
+    clusters.get("u")
+    assert clusters._answer < 8.0  # what is seen of the server's answers counts
+
+
+def test_a_cluster_is_found_by_its_name_without_listing_all() -> None:
+    class Named:
+        def get(self, name: str) -> Any:
+            if name == "two":
+                raise mc.Conflict("Multiple clusters exist with same name. Please use the cluster uuid instead.")
+            if name != "one":
+                raise mc.NotFound("none")
+            return SimpleNamespace(name=name, uuid="u1")
+
+        def list(self) -> Any:
+            return [SimpleNamespace(name="two", uuid="u2"), SimpleNamespace(name="two", uuid="u3")]
+
+    clusters = _clusters(clusters=Named())
+    assert clusters.find("one").uuid == "u1" and clusters.find("none") is None  # type: ignore[union-attr]
+    with pytest.raises(BadInput, match="2 clusters are named two"):
+        clusters.find("two")

@@ -35,12 +35,12 @@ class Clusters:
             self._home.submit(began.wait)
         began.wait()
         self._followers = 0  # how many clusters are waited for at once, by threads
+        self._answer = 0.03  # seconds that a question takes the server, smoothed
         self._lock = threading.Lock()
 
     @contextlib.contextmanager
     def _following(self) -> Iterator[None]:
-        """While a cluster is waited for. The more there are, the seldomer each is asked for: together they ask ten times a
-        second at most, since asking is a load too, on what is measured."""
+        """While a cluster is waited for."""
         with self._lock:
             self._followers += 1
         try:
@@ -49,8 +49,11 @@ class Clusters:
             with self._lock:
                 self._followers -= 1
 
-    def _pause(self, elapsed: float) -> None:
-        time.sleep(max(0.1 * self._followers, min(5.0, max(0.25, elapsed / 50))))
+    def pause(self, elapsed: float) -> float:
+        """Seconds until a cluster is asked for again. The more are waited for, and the slower the server answers, the seldomer:
+        asking is a load too, on what is measured, and together it is to keep the server busy a third of the time at most; but
+        it is never seldomer than Magnum itself looks at its stacks."""
+        return min(SYNC, max(3 * self._followers * self._answer, min(5.0, max(0.25, elapsed / 50))))
 
     # asking
 
@@ -82,8 +85,11 @@ class Clusters:
         """A cluster, or None if there is none."""
 
         def call() -> Any:
+            begun = time.monotonic()
             try:
-                return self.cloud.magnum.clusters.get(uuid)
+                found = self.cloud.magnum.clusters.get(uuid)
+                self._answer += (time.monotonic() - begun - self._answer) / 8
+                return found
             except (mc.BadRequest, ka.BadRequest) as e:
                 if "master_count" in failures.text(e):  # it is just being deleted: its node groups are gone, it is not yet
                     return _Leaving()
@@ -96,6 +102,12 @@ class Clusters:
 
     def find(self, name: str) -> Any | None:
         """A cluster by its name; None if there is none. Raises BadInput if there are several."""
+        try:  # a list costs the server as many questions to its database as there are clusters
+            return self.ask(f"looking for cluster {name}", lambda: self.cloud.magnum.clusters.get(name), safe=True)
+        except (mc.NotFound, ka.NotFound):
+            return None
+        except BadInput:  # there are several
+            pass
         found = [c for c in self.all() if c.name == name]
         if len(found) > 1:
             raise BadInput(f"{len(found)} clusters are named {name}: name one by its id ({', '.join(c.uuid for c in found)})")
@@ -199,7 +211,7 @@ class Clusters:
             elapsed = time.monotonic() - begun
             if elapsed > timeout:
                 raise PhaseTimeout(f"cluster {cluster.name}", timeout, f"it is {cluster.status}: {_reason(cluster)}")
-            self._pause(elapsed)
+            time.sleep(self.pause(elapsed))
 
     def delete(self, uuid: str, timeout: float, observe: Observe) -> None:
         """Delete and wait until it is gone. A DELETE_FAILED is tried once more. Raises BayFailed, PhaseTimeout."""
@@ -226,7 +238,7 @@ class Clusters:
                 raise failures.failed(f"cluster {cluster.name} is DELETE_FAILED", _reason(cluster), self.evidence(cluster))
             if time.monotonic() - begun > timeout:
                 raise PhaseTimeout(f"deleting cluster {cluster.name}", timeout, f"it is {cluster.status}: {_reason(cluster)}")
-            self._pause(0)
+            time.sleep(self.pause(0))
 
     # Heat's side, where the project may see it
 

@@ -288,8 +288,11 @@ class MagnumProvisioner:
             self.clusters.delete(uuid, mine.timeout if mine else TIMEOUT, observe)
         journal.gone(self._resource("cluster", named))
         observe("bay.gone")
-        for one in [t.uuid for t in self.clusters.templates() if t.name == named]:
-            self.clusters.drop_template(one)
+        if mine and mine.template:
+            self.clusters.drop_template(mine.template)
+        else:
+            for one in [t.uuid for t in self.clusters.templates() if t.name == named]:
+                self.clusters.drop_template(one)
         journal.gone(self._resource("template", named))
         self._mine.pop(name, None)
 
@@ -413,7 +416,7 @@ class MagnumProvisioner:
                 stack = self.clusters.stack_status(cluster)
                 if stack.endswith("_COMPLETE"):
                     observe("bay.stack", status=stack)
-        observe("bay.complete", status=seen)
+        observe("bay.complete", status=seen, looked_every=round(self.clusters.pause(0), 2))
 
     def _ready(self, name: str, spec: BaySpec, timeout: float, observe: Observe) -> Bay:
         """Wait until the engine's API answers to our certificate and all nodes are ready; on large bays the addresses come
