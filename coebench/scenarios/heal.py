@@ -40,7 +40,7 @@ HOW = {"crash": NodeFault.CRASH, "cut": NodeFault.CUT, "agent": NodeFault.AGENT,
 COMMON: Mapping[str, Any] = {"instances": 3, "slow_ms": 100, "request_timeout": 1, "before": 2}
 SETTINGS: Mapping[str, Mapping[str, Any]] = {
     "smoke": {"faults": ["kill", "unhealthy", "cut"], "rate": 100, "window": 45, "hold": 5, "settle": 45, **COMMON},
-    "default": {"faults": list(FAULTS), "rate": 200, "window": 60, "hold": 15, "settle": 60, **COMMON},
+    "default": {"faults": list(FAULTS), "rate": 200, "window": 60, "hold": 15, "settle": 90, **COMMON},
     "full": {"faults": list(FAULTS), "rate": 200, "window": 400, "hold": 60, "settle": 120, **COMMON},
 }
 DEPLOY = 60.0  # seconds until a deployment, and a removal, is given up
