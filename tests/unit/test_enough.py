@@ -107,6 +107,13 @@ def test_a_plan_that_cannot_fit_is_refused_with_the_arithmetic() -> None:
         fitted(Sized(Room(instances=5, cpu=64.0, memory=1 << 40)), scenarios=["deploy"], instances=[16])
 
 
+@pytest.mark.parametrize("profile", plans.PROFILES)
+def test_every_scenario_in_every_profile_fits_the_bay_that_is_made_without_a_word(profile: str) -> None:
+    """On the smallest machine that the lab is meant for: 2 cores; a kubelet takes 110."""
+    bay = make("k8s").spec(make("k8s").subjects[0])
+    fitted(Sized(Room(instances=110, cpu=2.0, memory=bay.memory)), scenarios=list(plans.every_scenario()), profile=profile)
+
+
 def test_who_does_not_know_its_nodes_leaves_it_to_the_engine() -> None:
     fitted(object(), scenarios=["deploy"], instances=[1000])
 
