@@ -99,12 +99,13 @@ class ColdImage:
         with Crowd(trial) as crowd:
             crowd.follow(name)
             f = crowd.services[name]
+            crowd.rest(rng.random())  # the kubelet works by the second: neither request is to be in step with it
             with trial.phase(name, s["timeout"]) as deadline:
                 trial.observe("requested", service=name, instances=spec.instances, pull=pull, filler=filler)
                 trial.driver.deploy(spec)
                 trial.observe("accepted", service=name)
                 crowd.until(serving(f, spec.instances), deadline, saying(f), [name])
-            crowd.rest(rng.random())  # the kubelet works by the second
+            crowd.rest(rng.random())
             with trial.phase(f"remove {name}", s["timeout"]) as deadline:
                 trial.driver.remove(name)
                 crowd.until(gone(f), deadline, saying(f))
