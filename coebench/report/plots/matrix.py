@@ -59,7 +59,7 @@ def _figure(source: Source, scenario: str, name: str, rows: list[MetricResult]) 
         slug=slug(scenario, name, "matrix"),
         scenario=scenario,
         title=f"{scenario}: {clean(rows[0].title)}, of each kind",
-        about=f"{clean(rows[0].definition)} Medians; the darker, the more.".strip(),
+        about=f"{clean(rows[0].definition)} Medians; the stronger the colour, the more.".strip(),
         panels=(
             Panel(
                 x=Axis(scale="names", names=tuple(source.called[s] for s in subjects)),
