@@ -2,7 +2,8 @@
 
 search {slo, ladder, start, repeats, resolution, factors}     what is looked for, before the first step
 load {…, step "curve" or "search"}                           a rate's first try on the ladder; any other try
-search.end {rate, beyond, low, high, agreed, tries, limited, factors}   what was found, for those who read along
+search.end {rate, beyond, low, high, agreed, tries, limited, factors}   what was found, for those who read along; without
+                                                             it the search was cut off, and there is no edge
 """
 
 from __future__ import annotations
@@ -81,8 +82,12 @@ class Search(msgspec.Struct, frozen=True, kw_only=True):
         return following(tries, self.start, self.repeats, self.resolution, self.most, self.ladder)
 
 
-def curve_samples(loads: Sequence[Mapping[str, Any]], searches: Sequence[Mapping[str, Any]]) -> Iterable[Sample]:
-    """The curve of each point of the grid, and the edge of each search."""
+def curve_samples(
+    loads: Sequence[Mapping[str, Any]], searches: Sequence[Mapping[str, Any]], ends: Sequence[Mapping[str, Any]]
+) -> Iterable[Sample]:
+    """The curve of each point of the grid, and the edge of each search that came to its end: what the first half of one has
+    tried says nothing of where it would have ended."""
+    ended = [end.get("factors") or {} for end in ends]
     for search in searches:
         factors = search.get("factors") or {}
         mine = [load for load in loads if load.get("step") and (load.get("factors") or {}) == factors]
@@ -95,7 +100,7 @@ def curve_samples(loads: Sequence[Mapping[str, Any]], searches: Sequence[Mapping
             for p in ("p50", "p90", "p99", "p99.9"):
                 if p in load["latency_ms"]:
                     yield Sample(metric=f"curve_{p}", value=load["latency_ms"][p], factors=here)
-        if search["slo"] and mine:
+        if search["slo"] and mine and factors in ended:
             yield from _edge_samples(tried(mine, Slo.parse(search["slo"])), {**factors, "slo": search["slo"]})
 
 

@@ -192,7 +192,8 @@ class Serve:
     def derive(self, observations: Sequence[Observation]) -> Iterable[Sample]:
         loads = [o.data for o in observations if o.name == "load" and not o.data.get("discarded")]
         yield from fixed_samples(loads)
-        yield from curve_samples(loads, [o.data for o in observations if o.name == "search"])
+        told = {name: [o.data for o in observations if o.name == name] for name in ("search", "search.end")}
+        yield from curve_samples(loads, told["search"], told["search.end"])
         yield from crossed([o.data for o in observations if o.name == "cross"])
 
 

@@ -314,6 +314,15 @@ def test_the_curve_and_its_edge_are_derived_from_what_was_recorded() -> None:
     assert trial.named("load.saturated") == []
 
 
+def test_a_search_that_was_cut_off_has_a_curve_and_no_edge() -> None:
+    trial = Trial(Prober(answering(7000.0)), {**SETTINGS["default"], "slo": "p99<20ms"})
+    served(trial)
+    end = next(i for i, o in enumerate(trial.observations) if o.name == "search.end")
+    for cut in (end, end - 5):
+        metrics = {s.metric for s in Serve().derive(trial.observations[:cut])}
+        assert "curve_p99" in metrics and not any(m.startswith("slo_") for m in metrics)
+
+
 def test_an_edge_that_is_the_generators_is_a_lower_bound() -> None:
     trial = Trial(Prober(answering(7000.0, saturated_from=7000.0)), {**SETTINGS["default"], "slo": "p99<20ms"})
     served(trial, {"instances": 3})
