@@ -18,6 +18,7 @@ from .cloud import Cloud
 
 RETRIES = 5  # of a request that changes nothing, when the server or the way to it fails
 HOME = 8  # requests at a time
+MANY = 3.0  # seconds between two looks at each of many bays, at most
 SYNC = 10.0  # seconds between two looks of Magnum's own at its stacks: nothing it tells is finer
 
 
@@ -51,9 +52,8 @@ class Clusters:
 
     def pause(self, elapsed: float) -> float:
         """Seconds until a cluster is asked for again. The more are waited for, and the slower the server answers, the seldomer:
-        asking is a load too, on what is measured, and together it is to keep the server busy a third of the time at most; but
-        it is never seldomer than Magnum itself looks at its stacks."""
-        return min(SYNC, max(3 * self._followers * self._answer, min(5.0, max(0.25, elapsed / 50))))
+        asking is a load too, on what is measured. However many there are, it stays well below the time between Magnum's own."""
+        return max(min(MANY, 1.5 * self._followers * self._answer), min(5.0, max(0.25, elapsed / 50)))
 
     # asking
 
