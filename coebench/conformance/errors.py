@@ -97,6 +97,9 @@ def bad_accesses(access: Access) -> Iterator[tuple[str, Access]]:
     if access.url and not access.kubeconfig:
         yield "a URL where nobody listens", replace(access, url=f"{'https' if access.ca else 'http'}://{NOWHERE}", nodes={})
         yield "a URL that is none", replace(access, url="no url at all", nodes={})
+    if access.nodes and not access.url:
+        yield "nodes where nobody listens", replace(access, nodes=dict.fromkeys(access.nodes, f"http://{NOWHERE}"))
+        yield "nodes whose URLs are none", replace(access, nodes=dict.fromkeys(access.nodes, "no url at all"))
     if access.kubeconfig:
         nowhere = re.sub(r"https?://[^\"'\s]+", f"https://{NOWHERE}", access.kubeconfig)
         yield "a kubeconfig that leads nowhere", replace(access, kubeconfig=nowhere)

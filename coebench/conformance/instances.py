@@ -59,7 +59,7 @@ def nodes_agree_with_the_nodes_list(bench: Bench) -> None:
         expect(i.node in names, f"{i.id} is on {i.node!r}, which is none of {sorted(names)}")
 
 
-@behaviour()
+@behaviour(Capability.HEALTH)
 def ready_means_serving(bench: Bench) -> None:
     """READY is the engine's claim in every table: with a health check it must not come before the service answers."""
     story = bench.story(steady)

@@ -79,7 +79,7 @@ def access(coe: str, by: str, given: Mapping[str, str]) -> Access:
     if by == "docker" and not url:
         url, found = dockerhost.find(given.get("context", ""))
         tls = {**found, **tls}
-    if not url:
+    if not url and not nodes:
         raise BadInput(f"{coe}: an existing bay is reached by a URL: write {coe}:url=https://ADDRESS:PORT, or --option url=…")
     pem = {name: _file(coe, name, path) for name, path in tls.items()}
     if "cert" in pem:
