@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+import http.client
+import json
+import socket
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 from ... import machine
-from ...contract import Access, BaySpec, Role
+from ...contract import Access, BayFailed, BaySpec, Role
 from .. import pki, plan
 from ..host import Host
 from .base import Engine
@@ -19,6 +24,35 @@ TIMEOUTS = {
     "stock": {"swarm --dispatcher-heartbeat": "5s"},
     "harmonised": {"swarm --dispatcher-heartbeat": "3s"},
 }
+
+
+class _Socket(http.client.HTTPConnection):
+    """A connection to a host's dockerd, over its socket."""
+
+    def __init__(self, host: Host) -> None:
+        super().__init__("docker", timeout=30)
+        self._path = f"{host.root}/run/docker.sock"
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(self._path)
+
+
+def ask(host: Host, method: str, path: str, body: Any = None) -> Any:
+    """What a host's dockerd answers; a process of the docker command costs more CPU than most requests. Raises BayFailed."""
+    connection = _Socket(host)
+    try:
+        connection.request(method, path, json.dumps(body) if body else None, {"Content-Type": "application/json"})
+        answer = connection.getresponse()
+        content = answer.read().decode(errors="replace")
+    except (OSError, http.client.HTTPException) as e:
+        raise BayFailed(f"{host.spec.name}: dockerd does not answer {method} {path}", str(e)) from None
+    finally:
+        connection.close()
+    if answer.status >= 400:
+        raise BayFailed(f"{host.spec.name}: dockerd refuses {method} {path}", content[-2000:])
+    return json.loads(content) if content else None
 
 
 class Swarm(Engine):
@@ -56,30 +90,29 @@ class Swarm(Engine):
         if manager in new:
             address = plan.address(manager.spec.name)
             beat = TIMEOUTS[self.spec.timeouts]["swarm --dispatcher-heartbeat"]
-            command = ["docker", "swarm", "init", "--advertise-addr", address, "--listen-addr", f"{address}:2377"]
-            command += ["--dispatcher-heartbeat", beat, "--availability", "drain"]
-            command += ["--default-addr-pool", "10.80.0.0/12", "--default-addr-pool-mask-length", "22"]
-            manager.exec(command)
+            wanted = {"AdvertiseAddr": address, "ListenAddr": f"{address}:2377", "Availability": "drain"}
+            networks = {"DefaultAddrPool": ["10.80.0.0/12"], "SubnetSize": 22}
+            heartbeat = {"Dispatcher": {"HeartbeatPeriod": int(beat.rstrip("s")) * 10**9}}
+            ask(manager, "POST", "/swarm/init", {**wanted, **networks, "Spec": heartbeat})
         step("api")
         workers = [h for h in new if h is not manager]
-        token = manager.exec(["docker", "swarm", "join-token", "-q", "worker"]).strip()
+        token = ask(manager, "GET", "/swarm")["JoinTokens"]["Worker"]
 
         def join(host: Host) -> None:
             self.wait(lambda: (host.run / "api.ok").exists(), hosts, f"dockerd of {host.spec.name} answers")
-            state = host.exec(["docker", "info", "--format", "{{.Swarm.LocalNodeState}}"]).strip()
-            if state != "inactive":
+            if ask(host, "GET", "/info")["Swarm"]["LocalNodeState"] != "inactive":
                 return  # a node that was started again is a member still
             address = plan.address(host.spec.name)
-            command = ["docker", "swarm", "join", "--token", token, "--advertise-addr", address]
-            host.exec([*command, "--listen-addr", f"{address}:2377", f"{plan.address(manager.spec.name)}:2377"])
+            wanted = {"AdvertiseAddr": address, "ListenAddr": f"{address}:2377", "JoinToken": token}
+            ask(host, "POST", "/swarm/join", {**wanted, "RemoteAddrs": [f"{plan.address(manager.spec.name)}:2377"]})
 
         with ThreadPoolExecutor(max_workers=max(1, len(workers))) as pool:
             list(pool.map(join, workers))
         names = {h.spec.name for h in workers}
 
         def ready() -> bool:
-            out = manager.exec(["docker", "node", "ls", "--format", "{{.Hostname}} {{.Status}}"])
-            return names <= {line.split()[0] for line in out.splitlines() if line.endswith(" Ready")}
+            nodes = ask(manager, "GET", "/nodes")
+            return names <= {n["Description"]["Hostname"] for n in nodes if n["Status"]["State"] == "ready"}
 
         self.wait(ready, hosts, "all nodes become Ready")
         step("nodes")
@@ -92,7 +125,8 @@ class Swarm(Engine):
 
     def leave(self, hosts: list[Host], gone: list[Host]) -> None:
         for h in gone:
-            hosts[0].exec(["docker", "node", "rm", "--force", h.spec.name], check=False)
+            with contextlib.suppress(BayFailed):
+                ask(hosts[0], "DELETE", f"/nodes/{h.spec.name}?force=true")
 
     def pull(self, hosts: list[Host], registry: bool) -> str:
         return f"dockerd --insecure-registry={plan.registry()}: HTTPS is tried first"  # as in guest/swarm.sh, always

@@ -10,7 +10,9 @@ ping() { [ "$(curl -s --unix-socket /run/docker.sock http://docker/_ping)" = OK 
 until_true ping
 fact api
 if [ "$ROLE" = node ]; then
-  for image in /opt/images/*.tar; do docker load -qi "$image" >> /var/log/images.log 2>&1; done
+  for image in /opt/images/*.tar; do
+    curl -sS --unix-socket /run/docker.sock -X POST -T "$image" -H Expect: http://docker/images/load >> /var/log/images.log 2>&1
+  done
 fi
 fact images
 wait
