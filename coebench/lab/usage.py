@@ -1,7 +1,8 @@
 """What a host's processes have used: totals from its cgroups, programs from /proc.
 
 A host's own processes, its engine's, are in its cgroup `init`; what the engine starts in containers is in cgroups beside that
-one. So the two totals are exact, and processes that have ended are in them.
+one. An engine that makes cgroups for itself, too, says which one has its instances (`Engine.instances`). So the two totals are
+exact, and processes that have ended are in them.
 """
 
 from __future__ import annotations
@@ -11,22 +12,26 @@ import os
 from collections import defaultdict
 from pathlib import Path
 
-from ..contract import ENGINE, INSTANCES, BayFailed, Usage
+from ..contract import ENGINE, INSTANCES, BayFailed, Role, Usage
 from . import cgroups
 from .host import Host
 
 _TICK = os.sysconf("SC_CLK_TCK")
 
 
-def of(host: Host) -> tuple[Usage, ...]:
-    """The two totals of a host, then its engine's programs and those in containers, by name. Raises BayFailed."""
+def of(host: Host, instances: str = "") -> tuple[Usage, ...]:
+    """The two totals of a host, then its engine's programs and those in containers, by name. `instances`: the host's cgroup that
+    has what the engine started, if that is not all but `init`. Raises BayFailed."""
     if not host.alive:
         raise BayFailed(f"host {host.spec.name} of {host.spec.bay} is down")
-    own = f"{host.cgroup}/init"
-    mine, every = cgroups.pids(own), cgroups.pids(host.cgroup)
-    cpu, memory = cgroups.cpu_seconds(own), cgroups.anonymous_bytes(own)
+    instances = instances if host.spec.role is Role.NODE else ""
+    part = f"{host.cgroup}/{instances or 'init'}"
+    mine, every = cgroups.pids(part), cgroups.pids(host.cgroup)
+    cpu, memory = cgroups.cpu_seconds(part), cgroups.anonymous_bytes(part)
     rest_cpu = max(0.0, cgroups.cpu_seconds(host.cgroup) - cpu)
     rest_memory = max(0, cgroups.anonymous_bytes(host.cgroup) - memory)
+    if instances:
+        mine, cpu, memory, rest_cpu, rest_memory = every - mine, rest_cpu, rest_memory, cpu, memory
 
     def usage(what: str, processes: int, cpu: float, memory: int) -> Usage:
         return Usage(host=host.spec.name, role=host.spec.role, what=what, processes=processes, cpu=cpu, memory=memory)

@@ -162,7 +162,8 @@ class LabProvisioner:
 
     def usage(self, bay: Bay) -> tuple[Usage, ...]:
         """All hosts', controls first; `UsagePort`."""
-        return tuple(u for host in lab.LabBay.open(bay.name).hosts for u in usage.of(host))
+        mine = lab.LabBay.open(bay.name)
+        return tuple(u for host in mine.hosts for u in usage.of(host, mine.engine.instances))
 
     def leftovers(self) -> tuple[str, ...]:
         own = (MAGNUM,) if magnum.left() else ()

@@ -89,6 +89,14 @@ def test_the_wheel_has_what_is_not_python(dist: Path) -> None:
     assert not [n for n in names if n.startswith(("tests/", "docs/", "examples/"))]
 
 
+@pytest.mark.parametrize(("driver", "part"), [("docker", "lab.py"), ("systemd", "host/node.sh")])
+def test_a_driver_of_its_own_is_a_wheel_of_its_own(tmp_path: Path, driver: str, part: str) -> None:
+    run(sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", tmp_path, cwd=ROOT / "drivers" / driver)
+    names = zipfile.ZipFile(wheel(tmp_path)).namelist()
+    assert f"coebench_{driver}/{part}" in names
+    assert not [n for n in names if n.startswith(("coebench/", "tests/"))]
+
+
 def install(dist: Path, folder: Path, extra: str, python: str = sys.executable) -> Path:
     """A fresh environment; returns its bin folder."""
     run(python, "-m", "venv", "--without-pip", folder)

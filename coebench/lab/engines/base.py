@@ -23,6 +23,7 @@ class Engine(ABC):
     layers: ClassVar[tuple[str, ...]] = ()  # artefacts put over the Debian tree, by name
     options: ClassVar[Mapping[str, str]] = {}  # option → what it does
     agent: ClassVar[str]  # the engine's process on a node without which the engine has no word of it
+    instances: ClassVar[str] = ""  # the cgroup of a host that has its instances, where it makes cgroups for itself, too
     control: ClassVar[tuple[str, ...]]  # its processes on the control host, in the order in which they start
 
     def __init__(self, spec: BaySpec, layout: Layout) -> None:
