@@ -163,8 +163,10 @@ class MesosDriver:
         current = self._app(spec.name)
         app = apps.app(spec, strategy, self._access.options.get("pull-secret", ""))
         app.instances = current["instances"]  # an update is no scaling
-        # the whole app: a partial one would keep what the new spec leaves out
-        self._json(f"updating {spec.name}", "PUT", f"/v2/apps{app.id}", {"partialUpdate": "false"}, app.to_json(minimal=True))
+        # The whole app: a partial one would keep what the new spec leaves out. Force: who updates while a deployment is under
+        # way, such as back from a version that never gets healthy, means it, and no other engine would ask again.
+        how = {"partialUpdate": "false", "force": "true"}
+        self._json(f"updating {spec.name}", "PUT", f"/v2/apps{app.id}", how, app.to_json(minimal=True))
 
     def remove(self, service: str) -> None:
         if not is_service_name(service):
