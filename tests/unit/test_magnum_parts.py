@@ -265,12 +265,15 @@ def test_a_failed_cluster_tells_its_reason_and_one_that_hangs_its_state() -> Non
         list(_clusters(clusters=Server(("CREATE_IN_PROGRESS", "t"))).follow("u", 0, observe))
 
 
-def test_the_last_second_of_a_cluster_is_waited_through_and_a_failed_deletion_tried_once_more() -> None:
-    going, leaving, gone = (
-        ("DELETE_IN_PROGRESS", "t"),
-        mc.BadRequest("Invalid input for field/attribute master_count"),
-        mc.NotFound("gone"),
-    )
+@pytest.mark.parametrize(
+    "leaving",
+    [
+        mc.BadRequest("Invalid input for field/attribute master_count. Value: '0'."),
+        ka.BadRequest("Bad Request", details="Invalid input for field/attribute node_count. Value: '0'."),  # of /v1/bays
+    ],
+)
+def test_the_last_second_of_a_cluster_is_waited_through_and_a_failed_deletion_tried_once_more(leaving: Exception) -> None:
+    going, gone = ("DELETE_IN_PROGRESS", "t"), mc.NotFound("gone")
     server = Server(("CREATE_COMPLETE", "t"), going, leaving, gone)
     seen, observe = _told()
     _clusters(clusters=server).delete("u", 60, observe)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -67,10 +68,9 @@ class Clusters:
                 raise
             except (mc.ClientException, ka.ClientException) as e:
                 status = getattr(e, "http_status", None) or 0
-                # a list is refused, too, while one of its clusters is in its last second
                 again = (
                     status >= 500
-                    or "master_count" in failures.text(e)
+                    or _is_leaving(e)  # a list is refused, too, while one of its clusters is in its last second
                     or isinstance(e, ka.ConnectFailure | ka.ConnectTimeout | mc.ConnectionRefused)
                 )
                 if not (safe and again and attempt < RETRIES):
@@ -91,7 +91,7 @@ class Clusters:
                 self._answer += (time.monotonic() - begun - self._answer) / 8
                 return found
             except (mc.BadRequest, ka.BadRequest) as e:
-                if "master_count" in failures.text(e):  # it is just being deleted: its node groups are gone, it is not yet
+                if _is_leaving(e):
                     return _Leaving()
                 raise
 
@@ -295,6 +295,12 @@ class _Leaving:
     updated_at = None
     node_addresses: tuple[str, ...] = ()
     master_addresses: tuple[str, ...] = ()
+
+
+def _is_leaving(error: Exception) -> bool:
+    """Whether a server refuses to show a cluster that is just being deleted: its node groups are gone, it is not yet, and its
+    numbers of nodes are none that the API allows (of masters, and in /v1/bays of nodes: whichever it looks at first)."""
+    return re.search(r"Invalid input for field/attribute (master|node)_count", failures.text(error)) is not None
 
 
 def refuses_coe(said: str) -> bool:
