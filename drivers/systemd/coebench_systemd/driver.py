@@ -6,9 +6,11 @@ import contextlib
 import secrets
 import socket
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any, ClassVar, Self, TypeVar
 
 from coebench.contract import (
@@ -39,6 +41,7 @@ from .bus import Bus, Call, path_of
 from .units import Unit
 
 T = TypeVar("T")
+FORGET = 5.0  # seconds that systemd may take to forget a slice
 PORTS = range(20000, 30000)  # below those that Linux gives to clients
 MISSING = {
     Capability.NATIVE: "systemd has no virtual address for units",
@@ -117,8 +120,7 @@ class SystemdDriver:
             named: list[Bus] = []
             try:
                 for bus in self._hosts.values():  # one after the other: of two that ask at once one gets the first host
-                    record: tuple[Any, ...] = (units.slice_of(spec.name), "fail", units.record(spec), [])
-                    bus.call(what, "StartTransientUnit", "ssa(sv)a(sa(sv))", *record)
+                    self._claim(bus, what, spec)
                     named.append(bus)
                 self._add(spec, image, spec.instances)
             except EngineError as e:
@@ -128,6 +130,30 @@ class SystemdDriver:
                 if isinstance(e, Conflict):
                     raise Conflict(what, e.said) from e
                 raise
+
+    def _claim(self, bus: Bus, what: str, spec: ServiceSpec) -> None:
+        """A service's slice on one host. Raises Conflict where there is one."""
+        name = units.slice_of(spec.name)
+        record: tuple[Any, ...] = (name, "fail", units.record(spec), [])
+        try:
+            bus.call(what, "StartTransientUnit", "ssa(sv)a(sa(sv))", *record)
+        except Conflict:
+            if not self._forgotten(bus, what, name):
+                raise
+            bus.call(what, "StartTransientUnit", "ssa(sv)a(sa(sv))", *record)
+
+    def _forgotten(self, bus: Bus, what: str, name: str) -> bool:
+        """Whether a slice that is in the way has ended, and systemd could be made to forget it. systemd 252 keeps some (six
+        of thirty, where many came and went at once) until it is asked to stop them once more."""
+        listed = partial(bus.call, what, "ListUnitsByPatterns", "asas", [], [name])
+        if any(units.holds(u) for u in units.read(bus.host, listed())):
+            return False
+        with contextlib.suppress(MissingService):
+            bus.call(what, "StopUnit", "ss", name, "replace")
+        deadline = time.monotonic() + FORGET
+        while listed() and time.monotonic() < deadline:
+            time.sleep(0.01)
+        return True
 
     def _image(self, image: str) -> Mapping[str, object]:
         """What the unit that describes an image says: the same on every host."""
@@ -317,7 +343,8 @@ class SystemdDriver:
         return [u for u in known if u.mark.instance and service in ("", u.mark.service)]
 
     def _slices(self) -> list[Unit]:
-        return [u for listed in self._list("coebench-*.slice").values() for u in listed or [] if u.mark.spec]
+        """Services' slices, but for those that have ended and that systemd has not forgotten."""
+        return [u for listed in self._list("coebench-*.slice").values() for u in listed or [] if u.mark.spec and units.holds(u)]
 
     def _answering(self) -> set[str]:
         return {name for name, listed in self._list("-.slice").items() if listed is not None}

@@ -75,6 +75,11 @@ def slice_of(service: str) -> str:
     return f"coebench-{service.replace('-', chr(92) + 'x2d')}.slice"
 
 
+def holds(slice: Unit) -> bool:
+    """Whether a slice stands for a service, or is about to: it has not ended."""
+    return slice.active != "inactive" or bool(slice.job)
+
+
 def image_unit(image: str) -> str:
     """The unit that describes an image."""
     return image.replace("/", "-") + ".service"
