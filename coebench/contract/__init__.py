@@ -24,6 +24,7 @@ from .errors import (
 )
 from .faults import EndingPort
 from .generator import Generator
+from .holding import HoldingPort
 from .journal import Journal, Resource
 from .metric import Better, Metric, Sample
 from .observation import Observation, Observe
@@ -78,6 +79,7 @@ __all__ = [
     "FollowingWatch",
     "Generator",
     "Health",
+    "HoldingPort",
     "Host",
     "ImageRegistry",
     "Instance",

@@ -32,18 +32,28 @@ class Lock:
 
 def take(what: str) -> Lock:
     """Take the lab for this process. Raises BadInput that tells who has it."""
+    fd = _locked(fcntl.LOCK_EX)
+    os.ftruncate(fd, 0)
+    os.pwrite(fd, json.dumps({"pid": os.getpid(), "what": what, "since": time.time()}).encode(), 0)
+    return Lock(fd)
+
+
+def free() -> None:
+    """Raises BadInput that tells who has the lab, if anybody has."""
+    os.close(_locked(fcntl.LOCK_SH))
+
+
+def _locked(kind: int) -> int:
     file = paths.state() / "lock"
     file.parent.mkdir(parents=True, exist_ok=True)
     fd = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(fd, kind | fcntl.LOCK_NB)
     except BlockingIOError:
         holder = os.pread(fd, 4096, 0).decode(errors="replace")
         os.close(fd)
         raise BadInput(f"the lab is in use: {_tell(holder)}; wait for it to end, or end it") from None
-    os.ftruncate(fd, 0)
-    os.pwrite(fd, json.dumps({"pid": os.getpid(), "what": what, "since": time.time()}).encode(), 0)
-    return Lock(fd)
+    return fd
 
 
 def _tell(holder: str) -> str:

@@ -43,7 +43,7 @@ LEAST_DISK = 128 << 20  # bytes a host, for what its engine keeps
 
 
 class LabProvisioner:
-    """Real engines in namespaces. Holds the lab's lock from the first `create` until the process ends."""
+    """Real engines in namespaces. Holds the lab's lock from `prepare` until `release`, or until the process ends."""
 
     name: ClassVar[str] = "lab"
 
@@ -87,6 +87,17 @@ class LabProvisioner:
         install.install(coes, say)
         if self._held is None:
             self._held = lock.take("compare")
+
+    def free(self) -> None:
+        """`HoldingPort`."""
+        if self._held is None:
+            lock.free()
+
+    def release(self) -> None:
+        """`HoldingPort`."""
+        if self._held is not None:
+            self._held.close()
+            self._held = None
 
     def create(self, name: str, spec: BaySpec, journal: Journal, observe: Observe) -> Bay:
         self.check(spec)

@@ -10,7 +10,7 @@ import threading
 import time
 import traceback
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from ..contract import (
     Capability,
     CoebenchError,
     Driver,
+    HoldingPort,
     Observation,
     Observe,
     PhaseTimeout,
@@ -49,6 +50,7 @@ from .stopping import Stopping
 from .trial import TrialRun
 
 PROBER_TIMEOUT = 90.0
+SLUG = 24  # characters of a subject's name; names of bays, and so of folders and hosts, are made of it
 
 
 class Interrupted(BaseException):
@@ -67,6 +69,8 @@ class Run:
         self._listeners = listeners
         self._lock = threading.Lock()
         self._telling = self._interrupted = False
+        self._up: set[str] = set()  # bays that were asked for and are not known to be gone
+        self._slugs = _slugs([s.name for s in plan.subjects])
         self._hooks: pluggy.PluginManager = manager()
         self._cpu: dict[str, list[float]] = defaultdict(lambda: [0.0, 0.0])
         names = scenarios_of(plan)
@@ -78,6 +82,16 @@ class Run:
 
     def execute(self) -> Result:
         """Run the plan. Raises BadInput before anything is created; after that every trouble is in the result."""
+        provisioner = self.provisioner
+        if not isinstance(provisioner, HoldingPort):
+            return self._execute()
+        provisioner.free()  # first: what another run has up is not left over
+        try:
+            return self._execute()
+        finally:
+            provisioner.release()
+
+    def _execute(self) -> Result:
         plan = self.plan
         for subject in plan.subjects:
             self.provisioner.check(plan.spec(subject))
@@ -104,6 +118,9 @@ class Run:
                 self._blocks(order)
         except Interrupted:
             interrupted = True
+        finally:
+            for name in sorted(self._up):  # a second signal came while the first was met
+                self._delete(None, name, self._observe(name))
         wall = time.monotonic() - begun
         self._observe("")(
             "harness.cpu",
@@ -141,7 +158,7 @@ class Run:
             self._own_bays(info, subject)
         attempt = 0
         while waiting:
-            name = f"{self.id}-b{block}-{_slug(subject.name)}" + (f"-{attempt}" if attempt else "")
+            name = f"{self.id}-b{block}-{self._slugs[subject.name]}" + (f"-{attempt}" if attempt else "")
             attempt += 1
             waiting = self._on_bay(name, subject, waiting)
 
@@ -154,6 +171,7 @@ class Run:
         bay: Bay | None = None
         begun = time.monotonic()
         try:
+            self._up.add(name)
             bay = self.provisioner.create(name, spec, self._journal, observe)
             with self.provisioner.network(bay):
                 driver = connect(self._drivers[subject.coe], self.provisioner.access(bay))
@@ -185,7 +203,7 @@ class Run:
 
     def _own_bays(self, info: TrialInfo, subject: Subject) -> None:
         """A trial of a scenario that makes its bays itself."""
-        prefix = f"{self.id}-b{info.block}-{_slug(subject.name)}"
+        prefix = f"{self.id}-b{info.block}-{self._slugs[subject.name]}"
         bays = TrialBays(self.provisioner, prefix, self.plan.spec(subject), self._journal)
         nothing: Any = None
         try:
@@ -280,13 +298,20 @@ class Run:
             self.provisioner.save_logs(bay, self.folder / folders.LOGS / name)
 
     def _delete(self, bay: Bay | None, name: str, observe: Observe) -> None:
-        observe("bay.deleting")
-        try:
-            with _patient():
-                self.provisioner.delete(bay or name, self._journal, observe)
-        except (CoebenchError, OSError) as e:
-            # The results stand; what is left is said, and `clean` finds it.
-            observe("warning", text=f"clean-up of bay {name} failed: {e}; run coebench clean")
+        """The bay goes, whatever comes meanwhile and whether or not it can be told: a disk that is full keeps no bay up."""
+
+        def tell(name: str, *, at: float | None = None, **data: Any) -> None:
+            with contextlib.suppress(Exception):
+                observe(name, at=at, **data)
+
+        with _patient():
+            tell("bay.deleting")
+            try:
+                self.provisioner.delete(bay or name, self._journal, tell)
+            except (CoebenchError, OSError) as e:
+                # The results stand; what is left is said, and `clean` finds it.
+                tell("warning", text=f"clean-up of bay {name} failed: {e}; run coebench clean")
+            self._up.discard(name)
         observe("bay.deleted")
 
     # telling
@@ -303,11 +328,13 @@ class Run:
         A signal that comes meanwhile counts when all are told: no fact reaches one listener and not the next.
         """
         main = threading.current_thread() is threading.main_thread()
-        self._telling = main
+        if main:
+            self._telling = True
         try:
             self._tell(hook, kw)
         finally:
-            self._telling = False
+            if main:
+                self._telling = False
         if main and self._interrupted:
             self._interrupted = False
             raise Interrupted
@@ -352,7 +379,7 @@ class Run:
             for scenario in self.scenarios:
                 infos.append(
                     TrialInfo(
-                        id=f"b{block}.{_slug(subject.name)}.{scenario}",
+                        id=f"b{block}.{self._slugs[subject.name]}.{scenario}",
                         block=block,
                         subject=subject.name,
                         coe=subject.coe,
@@ -392,8 +419,17 @@ def _lacking(scenario: Scenario, driver: Driver) -> str:
     return ""
 
 
-def _slug(name: str) -> str:
-    return "".join(c if c.isalnum() else "-" for c in name.lower()).strip("-")[:24]
+def _slugs(names: Sequence[str]) -> Mapping[str, str]:
+    """For each subject's name a word that can be part of a bay's or trial's name; no two have the same."""
+    found: dict[str, str] = {}
+    for name in names:
+        whole = "".join(c if c.isascii() and c.isalnum() else "-" for c in name.lower()).strip("-") or "subject"
+        word, n = whole[:SLUG], 1
+        while word in found.values():
+            n += 1
+            word = f"{whole[: SLUG - 1 - len(str(n))]}-{n}"
+        found[name] = word
+    return found
 
 
 def _cpu() -> float:

@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import io
 import json
+import os
+import signal
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -14,7 +16,10 @@ import pytest
 
 from coebench import plugins
 from coebench.cli import output
-from coebench.contract import Better, Capability, Metric, Observation, Sample, Trial
+from coebench.contract import BadInput, Better, Capability, Metric, Observation, Sample, Trial
+from coebench.hooks import hookimpl
+from coebench.lab import lock
+from coebench.provision.lab import LabProvisioner
 from coebench.results.model import Result
 from coebench.runner import plan as plans
 from coebench.runner import run as running
@@ -95,9 +100,10 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.setenv("COEBENCH_STATE", str(tmp_path / "state"))
     monkeypatch.setenv("COELOAD", sys.executable)  # which nobody starts here
 
-    def execute(*scenarios: str) -> tuple[Result, Path]:
+    def execute(*scenarios: str, subjects: Sequence[str] = ("toy",), listener: object = None) -> tuple[Result, Path]:
         content = {"provisioner": "toy", "profile": "smoke", "scenarios": list(scenarios)}
-        made = running.Run(plans.make(content, ["toy"], {}), tmp_path / "runs", ["coebench"], [], lambda _: None)
+        listeners = [listener] if listener else []
+        made = running.Run(plans.make(content, list(subjects), {}), tmp_path / "runs", ["coebench"], listeners, lambda _: None)
         try:
             return made.execute(), made.folder
         finally:
@@ -147,3 +153,68 @@ def test_what_the_driver_cannot_do_is_skipped_below_the_table_with_its_reason(ru
     assert [(t.scenario, t.status) for t in result.trials] == [("checked", "skipped"), ("tidy", "ok")]
     told = table(result, folder)
     assert "Toy lacks 'health': the toy engine looks at processes, not at health paths" in told
+
+
+@pytest.mark.timeout(60)
+def test_columns_whose_names_differ_late_or_in_signs_alone_are_told_apart(run: Any) -> None:
+    long = "a-name-that-is-longer-than-any-bay-s"
+    names = [f"{long}.one", f"{long}-two", "x.y", "x-y"]
+    result, _ = run("tidy", subjects=[f"{n}=toy" for n in names])
+    assert len({t.id for t in result.trials}) == 4
+    assert {t.subject: t.status for t in result.trials} == dict.fromkeys(names, "ok")
+    ran = next(m for m in result.metrics if m.name == "ran")
+    assert {name: v.n for name, v in ran.values.items()} == dict.fromkeys(names, 1)
+
+
+@pytest.mark.timeout(60)
+def test_a_disk_that_is_full_keeps_no_bay_up(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From the trial's first observation on nothing can be recorded: the run ends, and its bay is gone (`run` looks)."""
+    write = running.folders.Recorder.observed
+
+    def full(self: Any, observation: Observation) -> None:
+        if observation.name not in ("bay.creating", "bay.ready", "prober.ready"):
+            raise OSError(28, "No space left on device")
+        write(self, observation=observation)
+
+    full.coebench_impl = write.coebench_impl  # type: ignore[attr-defined]
+    monkeypatch.setattr(running.folders.Recorder, "observed", full)
+    with pytest.raises(OSError, match="No space left"):
+        run("tidy")
+
+
+@pytest.mark.timeout(60)
+def test_a_signal_while_the_end_of_a_bay_is_told_comes_after_its_end(run: Any) -> None:
+    class Impatient:
+        @hookimpl
+        def observed(self, observation: Observation) -> None:
+            if observation.name in ("ran", "bay.deleting"):
+                os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.raises(running.Interrupted):
+        run("tidy", listener=Impatient())
+
+
+@pytest.mark.timeout(60)
+def test_what_only_one_run_can_have_is_asked_for_first_and_given_back(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[str] = []
+    monkeypatch.setattr(ToyProvisioner, "free", lambda self: told.append("free"), raising=False)
+    monkeypatch.setattr(ToyProvisioner, "release", lambda self: told.append("release"), raising=False)
+    leftovers = ToyProvisioner.leftovers
+    monkeypatch.setattr(ToyProvisioner, "leftovers", lambda self: told.append("leftovers") or leftovers(self))
+    run("tidy")
+    assert told == ["free", "leftovers", "release", "leftovers"]  # the last one by `run`'s own look
+
+
+def test_the_lab_is_free_or_its_holder_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COEBENCH_STATE", str(tmp_path))
+    lock.free()
+    with lock.take("compare"), pytest.raises(BadInput, match=f"in use: coebench compare, process {os.getpid()}"):
+        lock.free()
+    first, second = LabProvisioner(), LabProvisioner()
+    first._held = lock.take("compare")
+    with pytest.raises(BadInput, match="in use"):
+        second.free()
+    first.release()
+    second.free()
+    with lock.take("compare"):  # one process may compare twice
+        pass

@@ -59,7 +59,7 @@ class Mine(msgspec.Struct):
 
 
 class MagnumProvisioner:
-    """Connects when it is first asked; holds the lab's lock from `prepare` on if the lab's own Magnum is used.
+    """Connects when it is first asked; holds the lab's lock from `prepare` until `release` if the lab's own Magnum is used.
 
     `keep`: bays belong to nobody's run: only `delete` takes them away.
     """
@@ -123,6 +123,17 @@ class MagnumProvisioner:
             install.install(coes, say)
             if self._held is None:
                 self._held = lock.take("compare, with the lab's Magnum")
+
+    def free(self) -> None:
+        """`HoldingPort`."""
+        if self.cloud.lab and self._held is None:
+            lock.free()
+
+    def release(self) -> None:
+        """`HoldingPort`."""
+        if self._held is not None:
+            self._held.close()
+            self._held = None
 
     def create(self, name: str, spec: BaySpec, journal: Journal, observe: Observe) -> Bay:
         bay, finish = self.begin(name, spec, journal, observe)
