@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import json
+import socket
+from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
 
@@ -12,7 +14,10 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from keystoneauth1 import exceptions as ka
+from keystoneauth1 import token_endpoint
+from keystoneauth1.session import Session
 from magnumclient import exceptions as mc
+from magnumclient.v1 import client
 
 from coebench.contract import BadInput, BayFailed, BaySpec, Observation, PhaseTimeout
 from coebench.lab import pki
@@ -21,7 +26,7 @@ from coebench.lab.magnum.keeper import bay_spec
 from coebench.provision.magnum import MagnumProvisioner, access, failures, owner, template
 from coebench.provision.magnum.bays import Bays
 from coebench.provision.magnum.cloud import Cloud, connect
-from coebench.provision.magnum.clusters import Clusters
+from coebench.provision.magnum.clusters import RETRIES, Clusters
 from coebench.scenarios.bay import BayLife
 
 SAID = {
@@ -183,6 +188,35 @@ def test_without_a_cloud_it_says_how_one_is_named(monkeypatch: pytest.MonkeyPatc
         monkeypatch.setenv(f"OS_{name}", value)
     with pytest.raises(BadInput, match="can't be reached"):
         connect()
+
+
+@pytest.fixture
+def silent() -> Iterator[str]:
+    """The URL of what accepts connections and never answers."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+
+
+def test_a_cloud_that_never_answers_is_given_up(silent: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("coebench.provision.magnum.cloud.ANSWER", 0.2)
+    monkeypatch.delenv("OS_CLOUD", raising=False)
+    for name, value in {"AUTH_URL": f"{silent}/v3", "USERNAME": "u", "PASSWORD": "p", "PROJECT_NAME": "p"}.items():
+        monkeypatch.setenv(f"OS_{name}", value)
+    with pytest.raises(BadInput, match="signing in at .*no answer"):
+        connect()
+
+
+def test_a_magnum_that_stops_answering_ends_what_waits_for_it(silent: str) -> None:
+    session = Session(auth=token_endpoint.Token(silent, "t"), timeout=0.2)
+    magnum = client.Client(session=session, service_type="container-infra", api_version="1.10")
+    clusters = _clusters(clusters=magnum.clusters)
+    with pytest.raises(BayFailed, match="creating cluster x: no answer"):  # once: it may be under way
+        clusters.create(name="x", cluster_template_id="t")
+    assert clusters.retries == 0
+    seen, observe = _told()
+    with pytest.raises(BayFailed, match="no answer"):
+        list(clusters.follow("u", 60, observe))
+    assert [n for n, _ in seen] == ["magnum.retry"] * RETRIES
 
 
 # a server's ways, played

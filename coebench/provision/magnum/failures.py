@@ -146,7 +146,9 @@ def told(what: str, error: Exception) -> CoebenchError:
         return BadInput(f"{what}: wrong user, password, project or credential, or a token that has expired ({said})")
     if isinstance(error, ka.EndpointNotFound | ka.EmptyCatalog | mc.EndpointNotFound):
         return BadInput(f"{what}: its catalogue has no container-infra service, so there is no Magnum for this project")
-    if isinstance(error, ka.ConnectFailure | ka.ConnectTimeout | ka.DiscoveryFailure | mc.ConnectionRefused):
+    if isinstance(error, ka.ConnectTimeout):  # what was asked for may be under way all the same
+        return BayFailed(f"{what}: no answer ({said}): its API hangs, or something on the way there drops what is sent")
+    if isinstance(error, ka.ConnectFailure | ka.DiscoveryFailure | mc.ConnectionRefused):
         return BadInput(f"{what}: can't be reached ({said})")
     if isinstance(error, ka.MissingRequiredOptions | ka.auth_plugins.MissingAuthPlugin):
         return BadInput(f"{what}: settings are missing: {said}")
