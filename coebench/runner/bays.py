@@ -70,4 +70,6 @@ class TrialBays:
             with contextlib.suppress(KeyError):
                 self._there.remove(name)
         except (CoebenchError, OSError) as e:
-            observe("warning", text=f"clean-up of bay {name} failed: {e}; run coebench clean")
+            whose = self._provisioner.name
+            where = "" if whose == "lab" else f" --provisioner {whose}"
+            observe("warning", text=f"clean-up of bay {name} failed: {e}; run coebench clean{where}")

@@ -286,7 +286,8 @@ class Run:
                 self.provisioner.delete(bay or name, self._journal, observe)
         except (CoebenchError, OSError) as e:
             # The results stand; what is left is said, and `clean` finds it.
-            observe("warning", text=f"clean-up of bay {name} failed: {e}; run coebench clean")
+            where = "" if self.plan.provisioner == "lab" else f" --provisioner {self.plan.provisioner}"
+            observe("warning", text=f"clean-up of bay {name} failed: {e}; run coebench clean{where}")
         observe("bay.deleted")
 
     # telling
