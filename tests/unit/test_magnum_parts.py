@@ -27,6 +27,7 @@ from coebench.provision.magnum import MagnumProvisioner, access, failures, owner
 from coebench.provision.magnum.bays import Bays
 from coebench.provision.magnum.cloud import Cloud, connect
 from coebench.provision.magnum.clusters import RETRIES, Clusters
+from coebench.provision.magnum.provisioner import Mine
 from coebench.scenarios.bay import BayLife
 
 SAID = {
@@ -202,7 +203,7 @@ def test_a_cloud_that_never_answers_is_given_up(silent: str, monkeypatch: pytest
     monkeypatch.delenv("OS_CLOUD", raising=False)
     for name, value in {"AUTH_URL": f"{silent}/v3", "USERNAME": "u", "PASSWORD": "p", "PROJECT_NAME": "p"}.items():
         monkeypatch.setenv(f"OS_{name}", value)
-    with pytest.raises(BadInput, match="signing in at .*no answer"):
+    with pytest.raises(BadInput, match=r"signing in at .*no answer"):
         connect()
 
 
@@ -240,6 +241,7 @@ class Server:
             status=status,
             status_reason="because",
             updated_at=updated,
+            stack_id="s",
             node_addresses=["10.0.0.1"],
             faults={},
         )
@@ -563,3 +565,72 @@ def test_a_cluster_is_found_by_its_name_without_listing_all() -> None:
     assert clusters.find("one").uuid == "u1" and clusters.find("none") is None  # type: ignore[union-attr]
     with pytest.raises(BadInput, match="2 clusters are named two"):
         clusters.find("two")
+
+
+def _answer(**body: Any) -> Any:
+    return SimpleNamespace(status_code=200, json=lambda: body)
+
+
+def test_a_stacks_stale_complete_is_not_taken_for_its_end() -> None:
+    """The stack still looks as it did before the change, for longer than the cluster does."""
+    server = Server(
+        ("CREATE_COMPLETE", "t1"), ("UPDATE_IN_PROGRESS", "t2"), ("UPDATE_IN_PROGRESS", "t2"), ("UPDATE_COMPLETE", "t3")
+    )
+    clusters = _clusters(clusters=server)
+    heat = [("UPDATE_COMPLETE", "s1"), ("UPDATE_COMPLETE", "s1"), ("UPDATE_IN_PROGRESS", "s2"), ("UPDATE_COMPLETE", "s2")]
+    asked: list[str] = []
+
+    def rest(method: str, path: str, service: str, **more: Any) -> Any:
+        status, updated = heat[min(len(asked), len(heat) - 1)]
+        asked.append(status)
+        return _answer(stack={"stack_status": status, "updated_time": updated})
+
+    clusters.cloud.has = lambda service: True  # type: ignore[method-assign]
+    clusters.cloud.rest = rest  # type: ignore[method-assign]
+    provisioner = MagnumProvisioner()
+    provisioner._clusters = clusters
+    seen, observe = _told()
+    clusters.resize("u", 3, (), observe)
+    provisioner._follow(Mine("u", "", True, 60.0), observe)
+    assert len(asked) == 4  # once before the change, and at each look
+    assert [n for n, _ in seen if n in ("bay.stack", "bay.complete")] == ["bay.stack", "bay.complete"]
+    assert [(n, d.get("status")) for n, d in seen].index(("bay.stack", "UPDATE_COMPLETE")) > [n for n, _ in seen].index(
+        "bay.status"
+    )
+
+
+def test_nodes_that_are_going_are_not_taken_for_the_bays(monkeypatch: pytest.MonkeyPatch) -> None:
+    listed = [["a", "b", "c"], ["a", "b", "c"], ["a"]]
+    get = lambda uuid: SimpleNamespace(api_address="here", node_addresses=listed.pop(0))  # noqa: E731
+    provisioner = MagnumProvisioner()
+    provisioner._clusters = _clusters(clusters=SimpleNamespace(get=get))
+    provisioner._mine["bay"] = Mine("u", "", True, 60.0)
+    monkeypatch.setattr(provisioner, "_seen", lambda *_: {})
+    monkeypatch.setattr(provisioner, "_bay", lambda name, mine, spec, cluster, seen: cluster.node_addresses)
+    _, observe = _told()
+    assert provisioner._ready("bay", BaySpec(coe="k8s", nodes=1), 60.0, observe) == ["a"]  # type: ignore[comparison-overlap]
+
+
+@pytest.mark.parametrize("lab", [None, True])
+def test_classic_swarm_is_taken_for_swarm_mode_in_the_lab_alone(lab: Any) -> None:
+    class Templates:
+        def create(self, coe: str, **more: Any) -> Any:
+            if coe != "swarm":
+                raise mc.BadRequest("Invalid input for field/attribute coe. Value: 'x'. Value should be one of: swarm")
+            raise mc.BadRequest("Cluster type (vm, Unset, swarm) not supported")
+
+        def list(self) -> Any:
+            return [SimpleNamespace(name="old", uuid="o", coe="swarm")]
+
+    clusters = _clusters(cluster_templates=Templates())
+    clusters.cloud.lab, clusters.cloud.most = lab, (1, 4)
+    provisioner = MagnumProvisioner()
+    provisioner._clusters = clusters
+    spec = BaySpec(coe="swarm", options={"template": "old"})
+    if lab:
+        assert clusters.offers("swarm") and provisioner._template("old", spec).uuid == "o"
+        return
+    with pytest.raises(BadInput, match=r"offers no swarm-mode: its `swarm` is classic"):
+        provisioner.check(spec)
+    with pytest.raises(BadInput, match=r"makes swarm bays, not swarm: its `swarm` is classic"):
+        provisioner._template("old", spec)

@@ -17,6 +17,7 @@ from . import failures, owner
 from .cloud import Cloud
 
 RETRIES = 5  # of a request that changes nothing, when the server or the way to it fails
+Stamp = tuple[str, str | None]  # a status, and when it was last updated
 HOME = 8  # requests at a time
 MANY = 3.0  # seconds between two looks at each of many bays, at most
 SYNC = 10.0  # seconds between two looks of Magnum's own at its stacks: nothing it tells is finer
@@ -36,6 +37,8 @@ class Clusters:
             self._home.submit(began.wait)
         began.wait()
         self._followers = 0  # how many clusters are waited for at once, by threads
+        self._stamps: dict[str, Stamp] = {}  # cluster → what it was before the change that is under way
+        self._stacks: dict[str, Stamp] = {}  # cluster → what its stack was then
         self._answer = 0.03  # seconds that a question takes the server, smoothed
         self._lock = threading.Lock()
 
@@ -163,6 +166,7 @@ class Clusters:
         if before is None:
             raise BayFailed(f"cluster {uuid} is gone")
         what = f"resizing cluster {before.name}"
+        stack = self._stack(before)
         if self.cloud.resize():
             self.ask(what, lambda: self.cloud.magnum.clusters.resize(uuid, nodes, nodes_to_remove=list(remove)))
         elif remove:
@@ -171,7 +175,7 @@ class Clusters:
             patch = [{"op": "replace", "path": "/node_count", "value": nodes}]
             self.ask(what, lambda: self.cloud.magnum.clusters.update(uuid, patch))
         observe("bay.accepted", nodes=nodes)
-        self.stamp_of(uuid, before)
+        self._stamp(uuid, before, stack)
 
     def upgrade(self, uuid: str, template: str, batch: int, observe: Observe) -> None:
         """Ask for a cluster to become what another template (by id) says, `batch` nodes at a time. Raises BadInput, BayFailed."""
@@ -179,15 +183,15 @@ class Clusters:
         if before is None:
             raise BayFailed(f"cluster {uuid} is gone")
         call = self.cloud.magnum.clusters.upgrade
+        stack = self._stack(before)
         self.ask(f"upgrading cluster {before.name}", lambda: call(uuid, template, max_batch_size=batch))
         observe("bay.accepted", template=template, batch=batch)
-        self.stamp_of(uuid, before)
+        self._stamp(uuid, before, stack)
 
-    _stamps: Mapping[str, Any] = {}
-
-    def stamp_of(self, uuid: str, before: Any) -> None:
-        """Remember what a cluster looked like before a change: for up to a second it looks so still."""
-        self._stamps = {**self._stamps, uuid: (before.status, before.updated_at)}
+    def _stamp(self, uuid: str, before: Any, stack: Stamp) -> None:
+        """Remember what a cluster and its stack looked like before a change: for up to a second they look so still."""
+        self._stamps[uuid] = (before.status, before.updated_at)
+        self._stacks[uuid] = stack
 
     def follow(self, uuid: str, timeout: float, observe: Observe) -> Iterator[Any]:
         """The cluster, again and again, until it is complete (the last one given). Raises BayFailed, PhaseTimeout."""
@@ -206,7 +210,7 @@ class Clusters:
                 raise failures.failed(f"cluster {cluster.name} is {cluster.status}", _reason(cluster), self.evidence(cluster))
             yield cluster
             if fresh and cluster.status.endswith("_COMPLETE"):
-                self._stamps = {k: v for k, v in self._stamps.items() if k != uuid}
+                self._stamps.pop(uuid, None)
                 return
             elapsed = time.monotonic() - begun
             if elapsed > timeout:
@@ -243,12 +247,20 @@ class Clusters:
     # Heat's side, where the project may see it
 
     def stack_status(self, cluster: Any) -> str:
-        """The status of the cluster's stack; "" where there is no Heat or it isn't shown."""
+        """The status of the cluster's stack; "" where there is no Heat, or it isn't shown, or it is of before the change that is
+        under way."""
+        now = self._stack(cluster)
+        return "" if now == self._stacks.get(cluster.uuid) else now[0]
+
+    def _stack(self, cluster: Any) -> Stamp:
         ident = getattr(cluster, "stack_id", None) or getattr(cluster, "cluster_id", None)
         if not ident or not self.cloud.has("orchestration"):
-            return ""
+            return "", None
         answer = self.cloud.rest("GET", f"/stacks/{ident}", "orchestration", raise_exc=False)
-        return str(answer.json()["stack"]["stack_status"]) if answer.status_code == 200 else ""
+        if answer.status_code != 200:
+            return "", None
+        stack = answer.json()["stack"]
+        return str(stack["stack_status"]), stack.get("updated_time")
 
     def evidence(self, cluster: Any) -> str:
         """What failed, in Heat's and Magnum's own words."""

@@ -53,9 +53,9 @@ def _versions(cloud: Cloud) -> Finding:
 
 def _coes(clusters: Clusters) -> list[Finding]:
     found = []
-    for coe, words in template.COES.items():
+    for coe in template.COES:
         try:
-            offered = [w for w in words if clusters.offers(w)]
+            offered = [w for w in template.words(clusters.cloud, coe) if clusters.offers(w)]
         except CoebenchError as e:
             found.append(Finding("no", coe, str(e)))
             continue

@@ -43,6 +43,7 @@ from .clusters import SYNC, Clusters
 
 TIMEOUT = 1800.0  # seconds that a bay's making, changing or going may take; the lab's are ready or dead long before
 LAB_TIMEOUT = 300.0
+CLASSIC_ALONE = "its `swarm` is classic Swarm, of before Docker 1.12, and coebench speaks Swarm mode alone (`swarm-mode`)"
 ALIVE_EVERY = 10.0  # seconds between two questions to a cloud whether a bay in use is still there
 
 
@@ -96,11 +97,11 @@ class MagnumProvisioner:
         if spec.nodes < 1:
             raise BadInput(f"a bay has one node at least, not {spec.nodes}")
         if spec.coe not in self._offered:
-            if not any(self.clusters.offers(coe) for coe in template.COES[spec.coe]):
-                words = " or ".join(template.COES[spec.coe])
-                raise BadInput(
-                    f"{self.cloud.name} (microversion {_text(self.cloud.most)}) offers no {words}: {failures.RELEASES}"
-                )
+            words = template.words(self.cloud, spec.coe)
+            if not any(self.clusters.offers(coe) for coe in words):
+                classic = spec.coe == "swarm" and self.clusters.offers(template.CLASSIC)
+                why = CLASSIC_ALONE if classic else failures.RELEASES
+                raise BadInput(f"{self.cloud.name} (microversion {_text(self.cloud.most)}) offers no {' or '.join(words)}: {why}")
             self._offered.add(spec.coe)
         if named := options.get("template"):
             self._template(named, spec)
@@ -143,7 +144,7 @@ class MagnumProvisioner:
             uuid_of_template, tls = found.uuid, not found.tls_disabled
             labels = {**(found.labels or {}), **labels}
         else:
-            coes = template.COES[spec.coe]
+            coes = template.words(self.cloud, spec.coe)
             attributes = template.attributes(self.cloud, spec, options, coes[0])
             journal.creating(self._resource("template", named))
             made = uuid_of_template = self.clusters.make_template(named, coes, attributes, labels)
@@ -353,6 +354,8 @@ class MagnumProvisioner:
         if cluster is None:
             raise BadInput(f"bay {name} is gone")
         about = self._template(cluster.cluster_template_id, None)
+        if about.coe == template.CLASSIC and not self.cloud.lab:
+            raise BadInput(f"bay {name} can't be used: {CLASSIC_ALONE}")
         coe = next((ours for ours, words in template.COES.items() if about.coe in words), about.coe)
         spec = BaySpec(coe=coe, nodes=cluster.node_count, controls=cluster.master_count)
         if not cluster.status.endswith("_COMPLETE"):
@@ -388,8 +391,9 @@ class MagnumProvisioner:
             raise BadInput(f"{self.cloud.name} has no cluster template '{named}' for this project (it has: {have})")
         if len(found) > 1:
             raise BadInput(f"{len(found)} templates are named '{named}': name one by its id ({', '.join(t.uuid for t in found)})")
-        if spec and found[0].coe not in template.COES[spec.coe]:
-            raise BadInput(f"the template '{named}' makes {found[0].coe} bays, not {spec.coe}")
+        if spec and found[0].coe not in template.words(self.cloud, spec.coe):
+            classic = f": {CLASSIC_ALONE}" if spec.coe == "swarm" and found[0].coe == template.CLASSIC else ""
+            raise BadInput(f"the template '{named}' makes {found[0].coe} bays, not {spec.coe}{classic}")
         return found[0]
 
     def _change(self, bay: Bay, nodes: int, remove: tuple[str, ...], observe: Observe) -> Bay:
@@ -412,7 +416,7 @@ class MagnumProvisioner:
             if count != known:
                 known = count
                 observe("bay.addresses", nodes=count)
-            if not stack.endswith("_COMPLETE") and self.cloud.has("orchestration"):
+            if not stack.endswith("_COMPLETE"):
                 stack = self.clusters.stack_status(cluster)
                 if stack.endswith("_COMPLETE"):
                     observe("bay.stack", status=stack)
@@ -428,7 +432,8 @@ class MagnumProvisioner:
             cluster = self.clusters.get(mine.uuid, observe)
             if cluster is None:
                 raise BayFailed(f"bay {name}: its cluster is gone")
-            if cluster.api_address and len(cluster.node_addresses or []) >= spec.nodes:
+            # as many, not at least as many: after a shrink Magnum can still list those that are going
+            if cluster.api_address and len(cluster.node_addresses or []) == spec.nodes:
                 break
             _until(
                 deadline, f"bay {name}", timeout, f"{len(cluster.node_addresses or [])} of {spec.nodes} addresses are known", 0.5

@@ -16,6 +16,7 @@ from .cloud import Cloud
 
 FILE = "COEBENCH_MAGNUM"  # environment: a TOML file for all bays
 COES = {"k8s": ("kubernetes",), "swarm": ("swarm-mode", "swarm"), "mesos": ("mesos",)}  # ours → Magnum's, the newer first
+CLASSIC = "swarm"  # Docker's Swarm of before 1.12, which no driver of coebench's speaks; the lab's Magnum means Swarm mode by it
 # option → the template's attribute
 ATTRIBUTES = {
     "image": "image_id",
@@ -62,6 +63,11 @@ def _of_lab(spec: BaySpec, own: Mapping[str, str], weightless: str) -> dict[str,
     if weightless not in ("", "no"):
         labels[f"{LABEL}nodes"] = "weightless"
     return labels | {f"{LABEL}option_{k}": v for k, v in own.items()}
+
+
+def words(cloud: Cloud, coe: str) -> tuple[str, ...]:
+    """Magnum's words for a COE as far as coebench can use what they stand for, the newer first."""
+    return COES[coe] if cloud.lab else tuple(w for w in COES[coe] if w != CLASSIC)
 
 
 def weightless(options: Mapping[str, Any]) -> bool:
