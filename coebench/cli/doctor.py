@@ -89,12 +89,26 @@ def _rights(provisioner: str, bays: list[str], option: list[str]) -> int:
     return 1 if lacking else 0
 
 
-def clean(provisioner: ProvisionerName = "lab", os_cloud: OsCloud = None) -> None:
+def clean(
+    provisioner: ProvisionerName = "lab",
+    os_cloud: OsCloud = None,
+    run: Annotated[
+        str,
+        typer.Option(help="For magnum: only bays of this name, or of a run that begins so, also of another machine's."),
+    ] = "",
+    foreign: Annotated[
+        bool, typer.Option("--foreign", help="For magnum: also what other machines' runs made. They may be alive: look first.")
+    ] = False,
+) -> None:
     """End and remove all that earlier runs left, whatever became of them."""
     from .. import plugins
+    from ..contract import BadInput
 
     name_cloud(os_cloud)
-    removed = plugins.load("provisioners", provisioner, "provisioner")().clean()
+    giver = plugins.load("provisioners", provisioner, "provisioner")()
+    if (run or foreign) and provisioner != "magnum":
+        raise BadInput("--run and --foreign are for what other machines left in a cloud: --provisioner magnum")
+    removed = giver.clean(run, foreign) if run or foreign else giver.clean()
     for line in removed:
         typer.echo(f"removed {line}")
     if not removed:

@@ -634,3 +634,87 @@ def test_classic_swarm_is_taken_for_swarm_mode_in_the_lab_alone(lab: Any) -> Non
         provisioner.check(spec)
     with pytest.raises(BadInput, match=r"makes swarm bays, not swarm: its `swarm` is classic"):
         provisioner._template("old", spec)
+
+
+class Listed:
+    """Clusters or templates of a project, which can be deleted."""
+
+    def __init__(self, **labels: dict[str, str]) -> None:
+        self.there = labels
+
+    def list(self) -> list[Any]:
+        return [self._item(name, labels) for name, labels in self.there.items()]
+
+    def get(self, uuid: str) -> Any:
+        if uuid not in self.there:
+            raise mc.NotFound(uuid)
+        return self._item(uuid, self.there[uuid])
+
+    def delete(self, uuid: str) -> None:
+        if self.there.pop(uuid, None) is None:
+            raise mc.NotFound(uuid)
+
+    def _item(self, name: str, labels: dict[str, str]) -> Any:
+        return SimpleNamespace(
+            name=f"coebench-{name}", uuid=name, status="CREATE_COMPLETE", labels=labels, to_dict=lambda: {"labels": labels}
+        )
+
+
+@pytest.mark.parametrize(
+    "asked, gone",
+    [
+        ({}, {"left"}),
+        ({"run": "r1"}, {"left", "elsewhere"}),
+        ({"run": "r2-b1-k8s"}, {"other"}),
+        ({"run": "r"}, set()),
+        ({"foreign": True}, {"left", "elsewhere", "other"}),
+        ({"foreign": True, "run": "r2"}, {"other"}),
+    ],
+)
+def test_what_other_machines_made_is_cleaned_where_that_is_asked_for(asked: Any, gone: set[str]) -> None:
+    machine, boot, pid, started = owner.mine().split(".")
+    ended, foreign = f"{machine}.{boot}.{pid}.{int(started) + 1}", f"00000000.{boot}.9.1"
+    labels = {
+        "left": {owner.OWNER: ended, owner.RUN: "r1-b1-k8s"},
+        "elsewhere": {owner.OWNER: foreign, owner.RUN: "r1-b2-k8s"},
+        "other": {owner.OWNER: foreign, owner.RUN: "r2-b1-k8s"},
+        "alive": {owner.OWNER: owner.mine(), owner.RUN: "r1-b3-k8s"},
+        "kept": {owner.OWNER: owner.KEPT, owner.RUN: "r1"},
+        "nobodys": {},
+    }
+    listed, templates = Listed(**labels), Listed(**labels)
+    provisioner = MagnumProvisioner()
+    provisioner._clusters = _clusters(clusters=listed, cluster_templates=templates)
+    provisioner.clean(**asked)
+    assert labels.keys() - listed.there.keys() == labels.keys() - templates.there.keys() == gone
+
+
+def test_a_probe_that_stays_carries_its_owner() -> None:
+    made: list[Any] = []
+
+    class Templates:
+        def create(self, **attributes: Any) -> Any:
+            made.append(attributes)
+            return SimpleNamespace(uuid="u")
+
+        def delete(self, uuid: str) -> None:
+            raise mc.Forbidden("not yours")
+
+    with pytest.raises(BadInput, match="not yours"):
+        _clusters(cluster_templates=Templates()).offers("kubernetes")
+    assert made[0]["labels"] == {owner.OWNER: owner.mine()} and made[0]["name"].startswith(owner.PREFIX)
+
+
+def test_a_deleted_bays_credentials_go_with_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
+    from coebench.cli import bay as command
+
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    folder = tmp_path / "coebench/bays/mine"
+    for place in (folder, folder.parent / "other"):
+        place.mkdir(parents=True)
+        (place / "key.pem").write_text("secret")
+    about = {"labels": {owner.RUN: "mine"}}
+    played = SimpleNamespace(about=lambda name: about, delete=lambda *_: None)
+    monkeypatch.setattr(command, "_provisioner", lambda _: played)
+    command.delete(["coebench-mine"])
+    assert not folder.exists() and (folder.parent / "other/key.pem").exists()

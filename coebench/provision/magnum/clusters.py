@@ -141,11 +141,12 @@ class Clusters:
 
     def offers(self, coe: str) -> bool:
         """Whether the server knows a COE (Magnum's word): asked by a template whose image can't be, which makes nothing."""
+        probe = {"name": f"{owner.PREFIX}probe", "image_id": "coebench-no-such-image", "labels": {owner.OWNER: owner.mine()}}
         try:
-            made = self.cloud.magnum.cluster_templates.create(name="coebench-probe", coe=coe, image_id="coebench-no-such-image")
+            made = self.cloud.magnum.cluster_templates.create(coe=coe, **probe)
         except (mc.ClientException, ka.ClientException) as e:
             return not refuses_coe(failures.text(e))
-        self.cloud.magnum.cluster_templates.delete(made.uuid)  # a server that looks at no image
+        self.drop_template(made.uuid)  # a server that looks at no image; what stays in spite of this carries our label
         return True
 
     def drop_template(self, uuid: str) -> None:

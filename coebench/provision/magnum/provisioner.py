@@ -302,9 +302,18 @@ class MagnumProvisioner:
         found = [f"cluster {c.name} ({c.status})" for c in clusters]
         return tuple(found + [f"template {t.name}" for t in templates])
 
-    def clean(self) -> tuple[str, ...]:
-        """Of this project, what processes of this machine made that have ended; other runs' and kept bays stay."""
-        clusters, templates = self.clusters.ours(owner.left)
+    def clean(self, run: str = "", foreign: bool = False) -> tuple[str, ...]:
+        """Of this project, what processes of this machine made that have ended; other runs' and kept bays stay.
+
+        `run`: of these, and of other machines', only what has this name or begins with it. `foreign`: other machines' too, of
+        which nobody here can know whether they are in use.
+        """
+
+        def wanted(labels: Mapping[str, str]) -> bool:
+            elsewhere = owner.foreign(labels) and (foreign or run != "")
+            return (owner.left(labels) or elsewhere) and (not run or owner.of_run(labels, run))
+
+        clusters, templates = self.clusters.ours(wanted)
         removed = []
         failed = []
         for cluster in clusters:
