@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -128,3 +129,14 @@ def test_a_clean_up_that_failed_says_whose_is_to_be_cleaned(name: str, said: str
     bays.create("x", 1, _observe)
     bays.close(lambda _, text="", **__: told.append(text))
     assert len(told) == 1 and told[0].endswith(said)
+
+
+def test_bays_that_are_left_are_deleted_at_once() -> None:
+    together = threading.Barrier(3, timeout=10)
+    provisioner: Any = SimpleNamespace(name="magnum", delete=lambda *_: together.wait(), create=lambda *_: None)
+    bays = TrialBays(provisioner, "p", SPEC, NoJournal())
+    for label in "abc":
+        bays.create(label, 1, _observe)
+    told: list[str] = []
+    bays.close(lambda name, **_: told.append(name))
+    assert told == [] and together.n_waiting == 0 and not together.broken

@@ -371,7 +371,20 @@ def test_the_life_of_bays_is_told_by_the_slowest_and_a_failed_one_is_counted() -
     assert samples["failed"].value == 1 and "up" not in samples  # not all were scaled up
 
 
-@pytest.mark.parametrize("change", [{"nodes": []}, {"nodes": [0]}, {"nodes": 3}, {"bays": 0}, {"more": True}, {"timeout": "1"}])
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"nodes": []},
+        {"nodes": [0]},
+        {"nodes": 3},
+        {"bays": 0},
+        {"bays": [1, 2, 3]},
+        {"bays": [1, 0]},
+        {"bays": []},
+        {"more": True},
+        {"timeout": "1"},
+    ],
+)
 def test_settings_that_make_no_sense_are_refused(change: dict[str, Any]) -> None:
     scenario = BayLife()
     scenario.check(scenario.settings("default"), 3)
@@ -718,3 +731,83 @@ def test_a_deleted_bays_credentials_go_with_it(monkeypatch: pytest.MonkeyPatch, 
     monkeypatch.setattr(command, "_provisioner", lambda _: played)
     command.delete(["coebench-mine"])
     assert not folder.exists() and (folder.parent / "other/key.pem").exists()
+
+
+def test_each_number_of_nodes_can_have_its_own_number_of_bays() -> None:
+    """CERN's rows do."""
+    made: list[tuple[str, int]] = []
+
+    class Bays(PlayedBays):
+        def create(self, label: str, nodes: int, observe: Any) -> Any:
+            made.append((label, nodes))
+            return super().create(label, nodes, observe)
+
+    seen, observe = _told()
+    deadline = SimpleNamespace(waiting_for=lambda what: None, left=lambda: 60.0)
+    settings = {**BayLife().settings("default"), "nodes": [2, 5], "bays": [3, 1]}
+    BayLife().check(settings, 3)
+    trial: Any = SimpleNamespace(
+        bays=Bays({"upgrade": "no"}), observe=observe, settings=settings, phase=lambda *_: contextlib.nullcontext(deadline)
+    )
+    BayLife().run(trial)
+    assert sorted(made) == [("n2x3-1", 2), ("n2x3-2", 2), ("n2x3-3", 2), ("n5x1-1", 5)]
+    assert {(d["nodes"], d["bays"]) for n, d in seen if n == "life.end"} == {(2, 3), (5, 1)}
+
+
+def test_what_broke_is_counted_by_its_kind_and_so_is_what_was_tried_again() -> None:
+    class Bays(PlayedBays):
+        def create(self, label: str, nodes: int, observe: Any) -> Any:
+            observe("bay.status", status="CREATE_IN_PROGRESS")
+            observe("magnum.retry", what="asking", status=503, said="")
+            if label.endswith("-1"):
+                raise failures.failed(
+                    "cluster is CREATE_FAILED", "Resource CREATE failed", "node0 (Server): No valid host was found"
+                )
+            if label.endswith("-2"):
+                raise failures.stuck("cluster", 60, "CREATE_IN_PROGRESS", "no reason is given", "node0 (Server): state changed")
+            if label.endswith("-3"):
+                raise failures.told("creating", mc.Forbidden("You have reached the maximum clusters per project, 1"))
+            return super().create(label, nodes, observe)
+
+    facts: list[Observation] = []
+    deadline = SimpleNamespace(waiting_for=lambda what: None, left=lambda: 60.0)
+    trial: Any = SimpleNamespace(
+        bays=Bays({"upgrade": "no"}),
+        observe=lambda name, at=None, **data: facts.append(Observation(at=at or 0.0, name=name, data=data)),
+        settings={**BayLife().settings("smoke"), "bays": 4},
+        phase=lambda *_: contextlib.nullcontext(deadline),
+    )
+    BayLife().run(trial)
+    samples = list(BayLife().derive(facts))
+    assert {s.factors["kind"]: s.value for s in samples if s.metric == "failures"} == {
+        "no host has room": 1,
+        "not in time": 1,
+        "quota": 1,
+    }
+    assert [s.value for s in samples if s.metric in ("failed", "retries")] == [3, 4]
+
+
+def test_a_failure_is_sorted_by_its_evidence_where_the_reason_names_a_resource_alone() -> None:
+    server = Server(("CREATE_FAILED", "t"))
+    clusters = _clusters(clusters=server)
+    clusters.cloud.has = lambda service: True  # type: ignore[method-assign]
+    asked: list[str] = []
+
+    def rest(method: str, path: str, service: str, **more: Any) -> Any:
+        asked.append(path)
+        resource = {"resource_name": "node0", "resource_type": "OS::Nova::Server"}
+        waiting = {**resource, "resource_status": "CREATE_IN_PROGRESS", "resource_status_reason": ""}
+        failed = {**resource, "resource_status": "CREATE_FAILED", "resource_status_reason": "No valid host was found"}
+        return _answer(resources=[waiting, failed])
+
+    clusters.cloud.rest = rest  # type: ignore[method-assign]
+    _, observe = _told()
+    with pytest.raises(BayFailed, match=r"no host has room: because. What to do") as failed:
+        list(clusters.follow("u", 60, observe))
+    assert failed.value.kind == "no host has room" and asked[-1].endswith("status=FAILED")
+    server.states = [("CREATE_IN_PROGRESS", "t")]
+    with pytest.raises(PhaseTimeout, match=r"it is CREATE_IN_PROGRESS: no host has room: because") as stuck:
+        list(clusters.follow("u", 0, observe))
+    lines = stuck.value.evidence.splitlines()
+    assert lines[0].endswith("No valid host was found") and lines[1].endswith("CREATE_IN_PROGRESS")
+    assert asked[-1].endswith("&status=FAILED&status=IN_PROGRESS")

@@ -215,7 +215,7 @@ class Clusters:
                 return
             elapsed = time.monotonic() - begun
             if elapsed > timeout:
-                raise PhaseTimeout(f"cluster {cluster.name}", timeout, f"it is {cluster.status}: {_reason(cluster)}")
+                raise self._stuck(f"cluster {cluster.name}", timeout, cluster)
             time.sleep(self.pause(elapsed))
 
     def delete(self, uuid: str, timeout: float, observe: Observe) -> None:
@@ -242,7 +242,7 @@ class Clusters:
             elif cluster.status == "DELETE_FAILED" and time.monotonic() - begun > SYNC:
                 raise failures.failed(f"cluster {cluster.name} is DELETE_FAILED", _reason(cluster), self.evidence(cluster))
             if time.monotonic() - begun > timeout:
-                raise PhaseTimeout(f"deleting cluster {cluster.name}", timeout, f"it is {cluster.status}: {_reason(cluster)}")
+                raise self._stuck(f"deleting cluster {cluster.name}", timeout, cluster)
             time.sleep(self.pause(0))
 
     # Heat's side, where the project may see it
@@ -263,17 +263,21 @@ class Clusters:
         stack = answer.json()["stack"]
         return str(stack["stack_status"]), stack.get("updated_time")
 
-    def evidence(self, cluster: Any) -> str:
-        """What failed, in Heat's and Magnum's own words."""
+    def _stuck(self, what: str, timeout: float, cluster: Any) -> PhaseTimeout:
+        return failures.stuck(what, timeout, cluster.status, _reason(cluster), self.evidence(cluster, "FAILED", "IN_PROGRESS"))
+
+    def evidence(self, cluster: Any, *states: str) -> str:
+        """What failed, or is in other `states`, in Heat's and Magnum's own words."""
         lines = [f"{k}: {v}" for k, v in (getattr(cluster, "faults", None) or {}).items()]
         ident = getattr(cluster, "stack_id", None) or getattr(cluster, "cluster_id", None)
         if ident and self.cloud.has("orchestration"):
-            answer = self.cloud.rest(
-                "GET", f"/stacks/{ident}/resources?nested_depth=3&status=FAILED", "orchestration", raise_exc=False
-            )
-            if answer.status_code in (200, 301, 302):
-                listed = answer.json().get("resources", [])
-                lines += [f"{r['resource_name']} ({r['resource_type']}): {r['resource_status_reason']}" for r in listed]
+            wanted = "".join(f"&status={state}" for state in states or ("FAILED",))
+            answer = self.cloud.rest("GET", f"/stacks/{ident}/resources?nested_depth=3{wanted}", "orchestration", raise_exc=False)
+            if answer.status_code == 200:
+                listed = sorted(answer.json().get("resources", []), key=lambda r: "FAILED" not in str(r.get("resource_status")))
+                for r in listed:
+                    said = r.get("resource_status_reason") or r.get("resource_status")
+                    lines.append(f"{r['resource_name']} ({r['resource_type']}): {said}")
         return "\n".join(lines[:20])
 
     # what is ours
