@@ -318,7 +318,9 @@ def test_the_last_second_of_a_cluster_is_waited_through_and_a_failed_deletion_tr
 
 def test_a_servers_trouble_is_tried_again_where_that_is_safe_and_counted() -> None:
     server = Server(
-        mc.InternalServerError("QueuePool limit of size 5"), mc.InternalServerError("again"), ("CREATE_COMPLETE", "t")
+        mc.InternalServerError("QueuePool limit of size 5"),
+        mc.HTTPClientError("slow down", http_status=429),
+        ("CREATE_COMPLETE", "t"),
     )
     clusters = _clusters(clusters=server)
     seen, observe = _told()

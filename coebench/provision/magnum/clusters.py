@@ -73,6 +73,7 @@ class Clusters:
                 # a list is refused, too, while one of its clusters is in its last second
                 again = (
                     status >= 500
+                    or status == 429  # slow down
                     or "master_count" in failures.text(e)
                     or isinstance(e, ka.ConnectFailure | ka.ConnectTimeout | mc.ConnectionRefused)
                 )
