@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import re
 import signal
 import ssl
 import subprocess
@@ -54,6 +55,13 @@ def test_doctor_says_what_it_offers(magnum: plane.Plane) -> None:
     words = {line.split()[1]: line for line in p.stdout.splitlines()}
     assert "1.1 to 1.10" in words["Magnum"] and "9 wanted" in words["quota"]
     assert all(words[coe].startswith("ok") for coe in ("k8s", "swarm", "mesos"))
+
+
+@pytest.mark.parametrize("image, code, said", [(plane.IMAGE, 0, f"there: image {plane.IMAGE}"), ("moon", 1, "not there, .*moon")])
+def test_doctor_looks_for_what_a_subject_names(magnum: plane.Plane, image: str, code: int, said: str) -> None:
+    p = coebench("doctor", "--provisioner", "magnum", f"mine=k8s:image={image}")
+    assert p.returncode == code, p.stdout + p.stderr
+    assert re.search(f"mine +{said}", p.stdout), p.stdout
 
 
 def test_a_life_of_a_bay_by_the_commands(provisioner: MagnumProvisioner) -> None:

@@ -23,7 +23,7 @@ from coebench.contract import BadInput, BayFailed, BaySpec, Observation, PhaseTi
 from coebench.lab import pki
 from coebench.lab.magnum import spool
 from coebench.lab.magnum.keeper import bay_spec
-from coebench.provision.magnum import MagnumProvisioner, access, failures, owner, template
+from coebench.provision.magnum import MagnumProvisioner, access, doctor, failures, owner, template
 from coebench.provision.magnum.bays import Bays
 from coebench.provision.magnum.cloud import Cloud, connect
 from coebench.provision.magnum.clusters import RETRIES, Clusters
@@ -643,12 +643,12 @@ def test_classic_swarm_is_taken_for_swarm_mode_in_the_lab_alone(lab: Any) -> Non
     provisioner._clusters = clusters
     spec = BaySpec(coe="swarm", options={"template": "old"})
     if lab:
-        assert clusters.offers("swarm") and provisioner._template("old", spec).uuid == "o"
+        assert clusters.offers("swarm") and provisioner.template("old", spec).uuid == "o"
         return
     with pytest.raises(BadInput, match=r"offers no swarm-mode: its `swarm` is classic"):
         provisioner.check(spec)
     with pytest.raises(BadInput, match=r"makes swarm bays, not swarm: its `swarm` is classic"):
-        provisioner._template("old", spec)
+        provisioner.template("old", spec)
 
 
 class Listed:
@@ -813,3 +813,44 @@ def test_a_failure_is_sorted_by_its_evidence_where_the_reason_names_a_resource_a
     lines = stuck.value.evidence.splitlines()
     assert lines[0].endswith("No valid host was found") and lines[1].endswith("CREATE_IN_PROGRESS")
     assert asked[-1].endswith("&status=FAILED&status=IN_PROGRESS")
+
+
+def test_doctor_looks_for_what_subjects_name_and_at_the_quotas(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Finds:
+        """A service of the SDK's, which has some names."""
+
+        def __init__(self, **there: Any) -> None:
+            self.there = there
+
+        def __getattr__(self, name: str) -> Any:
+            assert name.startswith("find_")
+            return lambda named, ignore_missing: self.there.get(named)
+
+    small, large = SimpleNamespace(vcpus=2, ram=1000), SimpleNamespace(vcpus=4, ram=8000)
+    sdk = SimpleNamespace(image=Finds(core=1), compute=Finds(small=small, large=large, mine=1), network=Finds(public=1))
+    limits = {"maxTotalInstances": 100, "totalInstancesUsed": 0, "maxTotalCores": 20, "totalCoresUsed": 1}
+    limits |= {"maxTotalRAMSize": -1, "totalRAMUsed": 0}
+    templates = [SimpleNamespace(name="t", uuid="t", coe="kubernetes", image_id="core", flavor_id="small", tls_disabled=False)]
+    clusters = _clusters(cluster_templates=SimpleNamespace(list=lambda: templates), clusters=SimpleNamespace(list=list))
+    cloud = clusters.cloud
+    cloud.least, cloud.most, cloud.bays, cloud.region, cloud.project = (1, 1), (1, 10), False, "r", "p"  # type: ignore[misc]
+    cloud.has = lambda service: True  # type: ignore[method-assign]
+    cloud.rest = lambda *_, **__: _answer(limits={"absolute": limits})  # type: ignore[method-assign]
+    monkeypatch.setattr(clusters, "offers", lambda coe: True)
+    monkeypatch.setattr(clusters, "ours", lambda wanted: ([], []))
+    monkeypatch.setattr(doctor, "connect", lambda: cloud)
+    monkeypatch.setattr(doctor, "Clusters", lambda cloud: clusters)
+    monkeypatch.setattr(doctor, "_sdk", lambda cloud: sdk)
+
+    def told(**options: str) -> dict[str, Any]:
+        spec = BaySpec(coe="k8s", nodes=3, options={k.replace("_", "-"): v for k, v in options.items()})
+        return {f.what: f for f in doctor.findings(3, 2, {"mine": spec})}
+
+    found = told(template="t", master_flavor="large", keypair="mine", network="public")
+    assert (found["mine"].verdict, found["cores"].verdict, found["memory, MiB"].verdict) == ("ok", "no", "ok")
+    assert found["cores"].told == "1 there, 20 wanted, 20 allowed" and "22000 wanted" in found["memory, MiB"].told
+    found = told(image="core", flavor="huge", keypair="theirs")
+    assert found["mine"].verdict == "no" and found["mine"].told.endswith("flavor huge, keypair theirs")
+    assert "cores" not in found
+    assert "no cluster template 'u'" in told(template="u")["mine"].told
+    assert "no option 'flavour'" in told(flavour="x")["mine"].told

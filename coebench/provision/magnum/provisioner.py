@@ -62,14 +62,14 @@ class Mine(msgspec.Struct):
 class MagnumProvisioner:
     """Connects when it is first asked; holds the lab's lock from `prepare` on if the lab's own Magnum is used.
 
-    `keep`: bays belong to nobody's run: only `delete` takes them away.
+    `keep`: bays belong to nobody's run: only `delete` takes them away. `clusters`: a connection that is there already.
     """
 
     name: ClassVar[str] = "magnum"
 
-    def __init__(self, keep: bool = False) -> None:
+    def __init__(self, keep: bool = False, clusters: Clusters | None = None) -> None:
         self._keep = keep
-        self._clusters: Clusters | None = None
+        self._clusters = clusters
         self._held: lock.Lock | None = None
         self._mine: dict[str, Mine] = {}
         self._lock = threading.Lock()
@@ -104,13 +104,13 @@ class MagnumProvisioner:
                 raise BadInput(f"{self.cloud.name} (microversion {_text(self.cloud.most)}) offers no {' or '.join(words)}: {why}")
             self._offered.add(spec.coe)
         if named := options.get("template"):
-            self._template(named, spec)
+            self.template(named, spec)
         else:
             template.attributes(self.cloud, spec, options, "")
         if named := options.get(template.UPGRADE):
             if why := self._no_upgrade(template.weightless(options)):
                 raise BadInput(f"{template.UPGRADE}={named}: {why}")
-            self._template(named, spec)
+            self.template(named, spec)
         if self.cloud.lab and not template.weightless(options):
             self._lab.check(msgspec.structs.replace(spec, options={}))
 
@@ -140,7 +140,7 @@ class MagnumProvisioner:
         labels = options["labels"] | {owner.RUN: name, owner.OWNER: owner.KEPT if self._keep else owner.mine()}
         made = ""
         if wanted := options.get("template"):
-            found = self._template(wanted, spec)
+            found = self.template(wanted, spec)
             uuid_of_template, tls = found.uuid, not found.tls_disabled
             labels = {**(found.labels or {}), **labels}
         else:
@@ -228,7 +228,7 @@ class MagnumProvisioner:
             raise BadInput(f"bay {bay.name} can't be upgraded: {why}")
         if batch < 1:
             raise BadInput(f"at least one node at a time is upgraded, not {batch}")
-        found = self._template(to, bay.spec)
+        found = self.template(to, bay.spec)
         self.clusters.upgrade(mine.uuid, found.uuid, batch, observe)
         self._follow(mine, observe)
         return self._ready(bay.name, bay.spec, mine.timeout, observe)
@@ -345,7 +345,7 @@ class MagnumProvisioner:
         if not found:
             raise BadInput(f"Magnum at {self.cloud.name} has no bay '{name}'")
         cluster = self.clusters.get(found.uuid)
-        about = self._template(cluster.cluster_template_id, None) if cluster else None
+        about = self.template(cluster.cluster_template_id, None) if cluster else None
         labels = (getattr(cluster, "labels", None) or {}) if cluster else {}
         self._mine[name] = Mine(
             found.uuid,
@@ -362,7 +362,7 @@ class MagnumProvisioner:
         cluster = self.clusters.get(mine.uuid)
         if cluster is None:
             raise BadInput(f"bay {name} is gone")
-        about = self._template(cluster.cluster_template_id, None)
+        about = self.template(cluster.cluster_template_id, None)
         if about.coe == template.CLASSIC and not self.cloud.lab:
             raise BadInput(f"bay {name} can't be used: {CLASSIC_ALONE}")
         coe = next((ours for ours, words in template.COES.items() if about.coe in words), about.coe)
@@ -391,7 +391,7 @@ class MagnumProvisioner:
             there, url=there.url.replace(there_too, here), kubeconfig=there.kubeconfig.replace(there_too, here)
         )
 
-    def _template(self, named: str, spec: BaySpec | None) -> Any:
+    def template(self, named: str, spec: BaySpec | None) -> Any:
         """A template by name or id. Raises BadInput: none such, or of another COE."""
         listed = self.clusters.templates()
         found = [t for t in listed if named in (t.uuid, t.name)]
