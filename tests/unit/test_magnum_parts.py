@@ -114,6 +114,33 @@ def test_wrong_options_are_refused_with_what_there_is(tmp_path: Any) -> None:
         template.attributes(CLOUD, BaySpec(coe="k8s"), {"labels": {}}, "kubernetes")
 
 
+def test_a_clouds_network_tls_and_masters_are_options_of_a_bay(tmp_path: Any) -> None:
+    (tmp_path / "m.toml").write_text('image = "core"\nfloating-ip = false\n')
+    given = {"config": str(tmp_path / "m.toml"), "fixed-network": "net", "fixed-subnet": "sub", "dns-nameserver": "10.0.0.2"}
+    spec = BaySpec(coe="k8s", options={**given, "master-lb": "yes", "tls": "no", "masters": "3"})
+    found = template.options(CLOUD, spec)
+    assert template.masters(spec, found) == 3 and template.masters(BaySpec(coe="k8s", controls=2), {}) == 2
+    assert template.attributes(CLOUD, spec, found, "kubernetes") == {
+        "image_id": "core",
+        "fixed_network": "net",
+        "fixed_subnet": "sub",
+        "dns_nameserver": "10.0.0.2",
+        "floating_ip_enabled": False,
+        "master_lb_enabled": True,
+        "tls_disabled": True,
+    }
+    for options, said in (
+        ({"image": "core", "tls": "maybe"}, "tls is yes or no"),
+        ({"template": "t", "flavor": "f", "keypair": "k"}, "is as it is: leave out flavor, or"),
+    ):
+        with pytest.raises(BadInput, match=said):
+            template.options(CLOUD, BaySpec(coe="k8s", options=options))
+    with pytest.raises(BadInput, match="masters is a number above 0, not '0'"):
+        template.masters(spec, {"masters": 0})
+    with pytest.raises(BadInput, match="the lab's Magnum has no option tls"):
+        template.options(LAB, BaySpec(coe="k8s", options={"tls": "no"}))
+
+
 def test_in_the_lab_a_specs_words_travel_as_labels_and_come_back() -> None:
     spec = BaySpec(coe="mesos", nodes=4, memory=1 << 30, cpu=1.5, timeouts="harmonised", options={"ping-timeout": "3secs"})
     labels = template.options(LAB, spec)["labels"]
@@ -846,9 +873,11 @@ def test_doctor_looks_for_what_subjects_name_and_at_the_quotas(monkeypatch: pyte
         spec = BaySpec(coe="k8s", nodes=3, options={k.replace("_", "-"): v for k, v in options.items()})
         return {f.what: f for f in doctor.findings(3, 2, {"mine": spec})}
 
-    found = told(template="t", master_flavor="large", keypair="mine", network="public")
+    found = told(image="core", flavor="small", master_flavor="large", keypair="mine", network="public")
     assert (found["mine"].verdict, found["cores"].verdict, found["memory, MiB"].verdict) == ("ok", "no", "ok")
     assert found["cores"].told == "1 there, 20 wanted, 20 allowed" and "22000 wanted" in found["memory, MiB"].told
+    found = told(template="t", masters="2")
+    assert found["mine"].told == "there: image core, flavor small" and "20 wanted" in found["cores"].told
     found = told(image="core", flavor="huge", keypair="theirs")
     assert found["mine"].verdict == "no" and found["mine"].told.endswith("flavor huge, keypair theirs")
     assert "cores" not in found

@@ -98,7 +98,7 @@ def _subject(clusters: Clusters, name: str, spec: BaySpec) -> tuple[list[Finding
     control = there.get("master-flavor") or node
     if node is None or control is None:
         return found, Need()
-    many = spec.nodes, spec.controls
+    many = spec.nodes, template.masters(spec, options)
     return found, Need(cores=many[0] * node.vcpus + many[1] * control.vcpus, memory=many[0] * node.ram + many[1] * control.ram)
 
 

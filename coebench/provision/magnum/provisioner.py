@@ -94,6 +94,7 @@ class MagnumProvisioner:
         options = template.options(self.cloud, spec)
         if spec.coe not in template.COES:
             raise BadInput(f"Magnum has no bays of '{spec.coe}'; it has {', '.join(template.COES)}")
+        spec = msgspec.structs.replace(spec, controls=template.masters(spec, options))
         if spec.nodes < 1:
             raise BadInput(f"a bay has one node at least, not {spec.nodes}")
         if spec.coe not in self._offered:
@@ -134,6 +135,7 @@ class MagnumProvisioner:
         """Ask for a bay; its id, and what waits until it is ready. Raises BadInput, BayFailed."""
         self.check(spec)
         options = template.options(self.cloud, spec)
+        controls = template.masters(spec, options)
         named = owner.name(name)
         if self.clusters.find(named):
             raise BadInput(f"a cluster named {named} is there already")
@@ -155,7 +157,7 @@ class MagnumProvisioner:
         self._mine[name] = mine
         journal.creating(self._resource("cluster", named))
         asked: dict[str, Any] = {"name": named, "cluster_template_id": uuid_of_template, "labels": labels}
-        asked |= {"node_count": spec.nodes, "master_count": spec.controls, "create_timeout": max(1, int(timeout / 60))}
+        asked |= {"node_count": spec.nodes, "master_count": controls, "create_timeout": max(1, int(timeout / 60))}
         if "keypair" in options:
             asked["keypair"] = options["keypair"]
         mine.uuid = self.clusters.create(**asked)
