@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from typing import Any
 
@@ -119,6 +120,7 @@ class Cloud:
 
 def connect() -> Cloud:
     """The cloud that is named, or the lab's own Magnum. Raises BadInput: none named or reached, wrong password, no Magnum."""
+    logging.getLogger("keystoneauth").setLevel(logging.ERROR)  # what it warns of comes as an error, which is told in one line
     named = os.environ.get("OS_CLOUD") or os.environ.get("OS_AUTH_URL")
     lab = None if named else plane.opened()
     if lab and not (lab.ready and lab.alive):
