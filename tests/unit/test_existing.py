@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import base64
+import json
+import os
 import threading
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import docker
 import pytest
+from coebench_swarm.driver import SwarmDriver
 
-from coebench.contract import BadInput, Bay, BaySpec, EngineError, Host, NodeFault, Role, Unsupported
-from coebench.provision.existing import ExistingProvisioner, options
+from coebench.contract import BadInput, Bay, BaySpec, EngineError, Host, NodeFault, Role, ServiceSpec, Unsupported
+from coebench.provision.existing import ExistingProvisioner, kubeconfig, options
 from coebench.runner.bays import TrialBays
 
 SPEC = BaySpec(coe="mesos", options={"url": "http://127.0.0.1:9"})
@@ -140,3 +145,60 @@ def test_bays_that_are_left_are_deleted_at_once() -> None:
     told: list[str] = []
     bays.close(lambda name, **_: told.append(name))
     assert told == [] and together.n_waiting == 0 and not together.broken
+
+
+def test_kubeconfigs_are_merged_as_kubectl_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is missing or empty is passed over, the first of two things of one name is taken, paths are of their own file."""
+
+    def write(name: str, current: str = "", **things: Any) -> str:
+        file = tmp_path / name / "config"
+        file.parent.mkdir()
+        kinds = {kind: [{"name": n, kind[:-1]: fields} for n, fields in named.items()] for kind, named in things.items()}
+        file.write_text(json.dumps({"kind": "Config", "current-context": current, **kinds}))
+        return str(file)
+
+    empty = tmp_path / "empty"
+    empty.touch()
+    one = write("one", clusters={"c": {"server": "https://one", "certificate-authority": "ca.pem"}}, contexts={})
+    two = write(
+        "two",
+        "b",
+        clusters={"c": {"server": "https://two"}},
+        contexts={"a": {"cluster": "c", "user": "u"}, "b": {"cluster": "c", "user": "none"}},
+    )
+    three = write("three", "a", users={"u": {"tokenFile": "token"}}, contexts={"a": {"cluster": "wrong"}})
+    monkeypatch.setenv("KUBECONFIG", os.pathsep.join([str(tmp_path / "missing"), str(empty), one, two, three]))
+    text = json.loads(kubeconfig.read("", "a"))
+    assert text["clusters"] == [
+        {"name": "c", "cluster": {"server": "https://one", "certificate-authority": str(tmp_path / "one/ca.pem")}}
+    ]
+    assert text["users"] == [{"name": "u", "user": {"tokenFile": str(tmp_path / "three/token")}}]
+    assert text["current-context"] == "a"
+    with pytest.raises(BadInput, match="context 'b' names user 'none'"):  # the first current context is meant
+        kubeconfig.read("", "")
+    with pytest.raises(BadInput, match="no context 'c'; it has: a, b"):
+        kubeconfig.read("", "c")
+    monkeypatch.setenv("KUBECONFIG", os.pathsep.join([str(tmp_path / "missing"), str(empty)]))
+    with pytest.raises(BadInput, match="no kubeconfig there has a context"):
+        kubeconfig.read("", "")
+    with pytest.raises(BadInput, match="can't read the kubeconfig"):
+        kubeconfig.read(str(tmp_path / "missing"), "")
+    with pytest.raises(BadInput, match="is no kubeconfig"):
+        kubeconfig.read(str(empty), "")
+
+
+def test_what_docker_login_left_goes_with_swarms_services(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that nodes can pull from a registry that wants a login."""
+    auth = base64.b64encode(b"user:word").decode()
+    (tmp_path / "config.json").write_text(json.dumps({"auths": {"r.example:5000": {"auth": auth}}}))
+    monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path))
+    api = docker.APIClient(base_url="tcp://127.0.0.1:9", version="1.41")
+    sent: list[Any] = []
+    monkeypatch.setattr(api, "_post_json", lambda url, data, **more: sent.append(more))
+    monkeypatch.setattr(api, "_result", lambda *_: {})
+    driver = SwarmDriver(api, "", {}, None, None, "no")
+    for image in ("r.example:5000/b/coebench-http:v1", "coebench-http:v1"):
+        driver.deploy(ServiceSpec(name="x", image=image, instances=1))
+    header = json.loads(base64.urlsafe_b64decode(sent[0]["headers"]["X-Registry-Auth"]))
+    assert (header["username"], header["password"]) == ("user", "word")
+    assert sent[1]["headers"] == {}
