@@ -32,7 +32,11 @@ DEFINITIONS = {
 }
 # What is seen on the way, where the provisioner tells: observation, metric, title
 PARTS = {
-    "bay.accepted": ("accepted", "request accepted", "until the provisioner has answered the request"),
+    "bay.accepted": (
+        "accepted",
+        "request accepted",
+        "until the provisioner has answered the request (of Magnum: eight are under way at a time)",
+    ),
     "bay.stack": ("stack", "stack complete", "until the provisioner's own stack is complete"),
     "bay.complete": ("complete", "provisioner says: complete", "until the provisioner calls the bay complete"),
     "bay.api": ("api", "engine's API answers", "until the engine's API answers to the bay's own credentials"),

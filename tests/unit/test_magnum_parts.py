@@ -181,6 +181,9 @@ def test_the_signed_certificate_is_the_administrators_and_in_the_kubeconfig() ->
     config = json.loads(got.kubeconfig)
     assert config["clusters"][0]["cluster"]["server"] == "https://10.0.0.5:6443"
     assert {"client-certificate-data", "client-key-data"} == set(config["users"][0]["user"])
+    first = certificates.csr.public_key()
+    access.of(clusters, "swarm", SimpleNamespace(name="d", uuid="v", api_address="10.0.0.6:2376"), tls=True)
+    assert certificates.csr.public_key() == first  # none is made within a bay's time
 
 
 def test_an_authority_with_an_rsa_key_signs_too() -> None:

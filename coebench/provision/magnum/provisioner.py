@@ -117,6 +117,7 @@ class MagnumProvisioner:
 
     def prepare(self, coes: tuple[str, ...], say: Callable[[str], None]) -> None:
         cloud = self.cloud
+        access.key()
         say(
             f"Magnum at {cloud.name}, microversions {_text(cloud.least)} to {_text(cloud.most)}; it looks at its stacks every "
             f"{SYNC:g} s, so no time that it tells is finer"
