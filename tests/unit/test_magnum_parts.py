@@ -843,6 +843,10 @@ def test_a_failure_is_sorted_by_its_evidence_where_the_reason_names_a_resource_a
     server.states = [("CREATE_IN_PROGRESS", "t")]
     with pytest.raises(PhaseTimeout, match=r"it is CREATE_IN_PROGRESS: no host has room: because") as stuck:
         list(clusters.follow("u", 0, observe))
+    clusters.cloud.rest = lambda *_, **__: (_ for _ in ()).throw(BadInput("asking: can't be reached"))  # type: ignore[method-assign]
+    server.states = [("CREATE_FAILED", "t")]
+    with pytest.raises(BayFailed, match="is CREATE_FAILED: because"):  # a Heat that is away hides no failure
+        list(clusters.follow("u", 60, observe))
     lines = stuck.value.evidence.splitlines()
     assert lines[0].endswith("No valid host was found") and lines[1].endswith("CREATE_IN_PROGRESS")
     assert asked[-1].endswith("&status=FAILED&status=IN_PROGRESS")
@@ -889,3 +893,19 @@ def test_doctor_looks_for_what_subjects_name_and_at_the_quotas(monkeypatch: pyte
     assert "cores" not in found
     assert "no cluster template 'u'" in told(template="u")["mine"].told
     assert "no option 'flavour'" in told(flavour="x")["mine"].told
+
+
+def test_a_clean_up_of_bay_create_that_fails_is_told(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    from coebench.cli import bay as command
+
+    def fail(what: str) -> Any:
+        def call(*_: Any) -> None:
+            raise BayFailed(what)
+
+        return call
+
+    played = SimpleNamespace(check=lambda spec: None, cloud=CLOUD, create=fail("it broke"), delete=fail("it stays"))
+    monkeypatch.setattr(command, "_provisioner", lambda _: played)
+    with pytest.raises(BayFailed, match="it broke"):
+        command.create("k8s", name="mine")
+    assert "it is not gone (it stays): coebench bay delete mine" in capsys.readouterr().err

@@ -12,7 +12,7 @@ from typing import Any
 from keystoneauth1 import exceptions as ka
 from magnumclient import exceptions as mc
 
-from ...contract import BadInput, BayFailed, Observe, PhaseTimeout
+from ...contract import BadInput, BayFailed, CoebenchError, Observe, PhaseTimeout
 from . import failures, owner
 from .cloud import Cloud
 
@@ -255,14 +255,19 @@ class Clusters:
         return "" if now == self._stacks.get(cluster.uuid) else now[0]
 
     def _stack(self, cluster: Any) -> Stamp:
+        stack = self._heat(cluster, "").get("stack", {})
+        return str(stack.get("stack_status", "")), stack.get("updated_time")
+
+    def _heat(self, cluster: Any, what: str) -> Mapping[str, Any]:
+        """Of a cluster's stack, as Heat tells it; nothing where it can't be had, since no bay depends on it."""
         ident = getattr(cluster, "stack_id", None) or getattr(cluster, "cluster_id", None)
         if not ident or not self.cloud.has("orchestration"):
-            return "", None
-        answer = self.cloud.rest("GET", f"/stacks/{ident}", "orchestration", raise_exc=False)
-        if answer.status_code != 200:
-            return "", None
-        stack = answer.json()["stack"]
-        return str(stack["stack_status"]), stack.get("updated_time")
+            return {}
+        try:
+            answer = self.cloud.rest("GET", f"/stacks/{ident}{what}", "orchestration", raise_exc=False)
+            return dict(answer.json()) if answer.status_code == 200 else {}
+        except (CoebenchError, ValueError):
+            return {}
 
     def _stuck(self, what: str, timeout: float, cluster: Any) -> PhaseTimeout:
         return failures.stuck(what, timeout, cluster.status, _reason(cluster), self.evidence(cluster, "FAILED", "IN_PROGRESS"))
@@ -270,15 +275,11 @@ class Clusters:
     def evidence(self, cluster: Any, *states: str) -> str:
         """What failed, or is in other `states`, in Heat's and Magnum's own words."""
         lines = [f"{k}: {v}" for k, v in (getattr(cluster, "faults", None) or {}).items()]
-        ident = getattr(cluster, "stack_id", None) or getattr(cluster, "cluster_id", None)
-        if ident and self.cloud.has("orchestration"):
-            wanted = "".join(f"&status={state}" for state in states or ("FAILED",))
-            answer = self.cloud.rest("GET", f"/stacks/{ident}/resources?nested_depth=3{wanted}", "orchestration", raise_exc=False)
-            if answer.status_code == 200:
-                listed = sorted(answer.json().get("resources", []), key=lambda r: "FAILED" not in str(r.get("resource_status")))
-                for r in listed:
-                    said = r.get("resource_status_reason") or r.get("resource_status")
-                    lines.append(f"{r['resource_name']} ({r['resource_type']}): {said}")
+        wanted = "".join(f"&status={state}" for state in states or ("FAILED",))
+        listed = self._heat(cluster, f"/resources?nested_depth=3{wanted}").get("resources", [])
+        for r in sorted(listed, key=lambda r: "FAILED" not in str(r.get("resource_status"))):
+            said = r.get("resource_status_reason") or r.get("resource_status")
+            lines.append(f"{r['resource_name']} ({r['resource_type']}): {said}")
         return "\n".join(lines[:20])
 
     # what is ours

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from ...contract import BadInput, BaySpec, CoebenchError
+from ...contract import BaySpec, CoebenchError
 from ...lab.doctor import Finding
 from . import failures, owner, template
 from .cloud import Cloud, connect
@@ -163,7 +163,7 @@ def _compute(cloud: Cloud, nodes: int, bays: int, need: Need) -> list[Finding]:
         return [Finding("note", "compute", "no Nova in the catalogue: the lab's nodes need none")] if cloud.lab else []
     try:
         answer: Any = cloud.rest("GET", "/limits", "compute", raise_exc=False)
-    except BadInput as e:
+    except CoebenchError as e:
         return [Finding("note", "compute", str(e))]
     if answer.status_code != 200:
         return [Finding("note", "compute", f"limits are not shown ({answer.status_code})")]
