@@ -13,17 +13,40 @@ __all__ = [
     "check_driver",
     "clean",
     "compare",
+    "derive",
+    "diff",
     "drivers",
+    "export",
+    "gates",
+    "history",
     "metrics",
     "plan",
     "read",
     "render",
     "rights",
     "value",
+    "verify",
 ]
 
 if TYPE_CHECKING:
-    from .api import check_driver, clean, compare, drivers, metrics, plan, read, render, rights, value
+    from .api import (
+        check_driver,
+        clean,
+        compare,
+        derive,
+        diff,
+        drivers,
+        export,
+        gates,
+        history,
+        metrics,
+        plan,
+        read,
+        render,
+        rights,
+        value,
+        verify,
+    )
     from .contract import BadInput, CoebenchError
 
 

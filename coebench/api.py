@@ -16,11 +16,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from . import plugins
-from .contract import BadInput, BaySpec, Metric, Right
+from .contract import BadInput, BaySpec, Metric, Right, Scenario
 
 if TYPE_CHECKING:
     from .conformance import Report
-    from .results.model import Result, Values
+    from .results.diff import Diff
+    from .results.history import History
+    from .results.model import Gate, Result, Values
+    from .results.verify import Verified
     from .runner.plan import Plan
 
 
@@ -103,8 +106,85 @@ def read(run: str | PathLike[str]) -> Result:
     """The result of a run folder, or of a file that `--json` wrote. Raises BadInput if it is neither."""
     from .results import derive
 
-    known = {name: plugins.load("scenarios", name, "scenario")() for name in plugins.names("scenarios")}
-    return derive.load(Path(run), known)
+    return derive.load(Path(run), _scenarios())
+
+
+def _scenarios() -> dict[str, Scenario]:
+    return {name: plugins.load("scenarios", name, "scenario")() for name in plugins.names("scenarios")}
+
+
+def derive(run: str | PathLike[str]) -> Result:
+    """The result of a run folder made anew from what was observed; the folder is left as it is. Raises BadInput."""
+    from .results import derive as deriving
+
+    return deriving.derive(Path(run), _scenarios())
+
+
+def verify(run: str | PathLike[str]) -> Verified:
+    """Whether a run folder is whole (`ok`), and each finding. Raises BadInput if it is no run, or one of a newer coebench."""
+    from .results import verify as verifying
+
+    return verifying.verify(Path(run), _scenarios())
+
+
+def diff(
+    a: str | PathLike[str],
+    b: str | PathLike[str],
+    match: Mapping[str, str] | None = None,
+    margin: float = 0.1,
+    anyway: bool = False,
+    fail_if: Sequence[str] = (),
+) -> Diff:
+    """Two runs, figure by figure: is `b` better, worse, the same, or can't it be told?
+
+    `match`: subjects of `a` → those of `b`, where names differ. `margin`: a share; what differs by less for certain is the
+    same. `fail_if`: conditions, whose outcome is in `gates`. Raises BadInput for runs that can't be compared, unless `anyway`.
+    """
+    import msgspec
+
+    from .results import comparable
+    from .results import derive as deriving
+    from .results import diff as diffing
+    from .results import gates as conditions
+
+    known = _scenarios()
+    parsed = [conditions.parse(text) for text in fail_if]
+    found = diffing.diff(
+        deriving.load(Path(a), known),
+        deriving.load(Path(b), known),
+        comparable.manifest(Path(a)),
+        comparable.manifest(Path(b)),
+        match=match or {},
+        margin=margin,
+        anyway=anyway,
+    )
+    return msgspec.structs.replace(found, gates=diffing.judge(parsed, found, conditions.shorts(known)))
+
+
+def history(folder: str | PathLike[str] = "runs", metric: str = "", margin: float = 0.1, every: bool = False) -> History:
+    """How figures moved over the runs in a folder, each compared with the one before it. `metric`: as on the command line;
+    `every`: all figures, not the first of each scenario alone. Raises BadInput."""
+    from .results import history as histories
+
+    return histories.history(Path(folder), _scenarios(), metric, margin, every)
+
+
+def export(*runs: str | PathLike[str], to: str | PathLike[str], formats: Sequence[str] = ("csv",)) -> tuple[Path, ...]:
+    """Write runs' figures as files for other programs into the folder `to`; the files. Raises BadInput."""
+    from .report import export as exporting
+    from .results import derive as deriving
+
+    exporting.check(formats)
+    known, paths = _scenarios(), [Path(run) for run in runs]
+    return tuple(exporting.export([deriving.load(run, known) for run in paths], paths, formats, Path(to)))
+
+
+def gates(result: Result, *conditions: str) -> tuple[Gate, ...]:
+    """What becomes of conditions ("swarm.heal.node > 20s", as after --fail-if): `passed`, and why. Raises BadInput for one that
+    is about nothing in the result."""
+    from .results import gates as judging
+
+    return judging.judge([judging.parse(text) for text in conditions], result, short=judging.shorts(_scenarios()))
 
 
 def render(result: Result, format: str = "markdown") -> str:

@@ -34,9 +34,14 @@ def on_files(files: Files, config: Any) -> Files:
         if source.endswith(".md"):
             files.append(File.generated(config, page, content=(ROOT / source).read_text()))
     named = {str(v) for v in _leaves(config["nav"])}
+    sections = {title: pages for item in config["nav"] for title, pages in item.items()}
     for file in files.documentation_pages():
         if file.src_uri not in named:
-            config["nav"][-1]["Project"].append({Path(file.src_uri).stem.replace("-", " ").capitalize(): file.src_uri})
+            title = Path(file.src_uri).stem
+            if file.src_uri.startswith("scenarios/"):  # called as on the command line
+                sections["Scenarios"].append({title: file.src_uri})
+            else:
+                sections["Project"].append({title.replace("-", " ").capitalize(): file.src_uri})
     return files
 
 

@@ -62,7 +62,7 @@ FailNodeCmd = Annotated[
     str | None,
     typer.Option(help="existing: a command that makes {node} (at {address}) fail by {fault}; without it no node is touched."),
 ]
-HealNodeCmd = Annotated[str | None, typer.Option(help="existing: a command that undoes it.")]
+HealNodeCmd = Annotated[str | None, typer.Option(help="existing: a command that undoes it; one is not taken without the other.")]
 
 
 @dataclasses.dataclass(frozen=True)

@@ -21,6 +21,8 @@ app = typer.Typer(
     no_args_is_help=True,
 )
 
+FILES = ("kubeconfig", "ca.pem", "cert.pem", "key.pem")
+
 Name = Annotated[str, typer.Argument(help="A bay: coebench's name for it or Magnum's.")]
 OsCloud = Annotated[
     str | None,
@@ -70,8 +72,10 @@ def create(
             typer.echo(f"the bay is kept: coebench bay show {bay_name}, coebench bay delete {bay_name}", err=True)
         else:
             typer.echo("deleting what there is of the bay", err=True)
-            with contextlib.suppress(CoebenchError):
+            try:
                 provisioner.delete(bay_name, _NoJournal(), steps)
+            except CoebenchError as failed:
+                typer.echo(f"it is not gone ({failed}): coebench bay delete {bay_name}", err=True)
         raise
     _tell(provisioner, bay)
 
@@ -87,6 +91,7 @@ def list_(os_cloud: OsCloud = None) -> None:
         labels = c.to_dict().get("labels") or {}
         whose = labels.get(owner.OWNER, "")
         word = "" if not whose else "kept" if whose == owner.KEPT else "left" if owner.left(labels) else "a run"
+        word = "another machine's run" if owner.foreign(labels) else word
         rows.append((labels.get(owner.RUN) or c.name, c.status, str(c.node_count), word))
     if len(rows) == 1:
         typer.echo(f"no cluster at {provisioner.cloud.name}")
@@ -154,10 +159,12 @@ def upgrade(
 def delete(names: Annotated[list[str], typer.Argument(help="Bays.")], os_cloud: OsCloud = None) -> None:
     """Delete bays, and the templates that were made for them."""
     provisioner = _provisioner(os_cloud)
-    for name in names:
-        provisioner.about(name)
+    from ..provision.magnum import owner
+
+    ours = {name: str((provisioner.about(name).get("labels") or {}).get(owner.RUN, name)) for name in names}
     for name in names:
         provisioner.delete(name, _NoJournal(), _Steps())
+        _forget(ours[name])
         typer.echo(f"{name} is gone")
 
 
@@ -176,13 +183,25 @@ def name_cloud(os_cloud: str | None) -> None:
         os.environ["OS_CLOUD"] = os_cloud
 
 
+def _credentials(bay: str) -> Path:
+    return Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "coebench/bays" / bay
+
+
+def _forget(bay: str) -> None:
+    """Remove the credentials that `_tell` wrote, and nothing that somebody else put beside them."""
+    folder = _credentials(bay)
+    for file in FILES:
+        (folder / file).unlink(missing_ok=True)
+    with contextlib.suppress(OSError):
+        folder.rmdir()
+
+
 def _tell(provisioner: MagnumProvisioner, bay: Bay) -> None:
     """Write the credentials to files for the engine's own clients, and say how they are used."""
     access = provisioner.outside(bay)
-    folder = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "coebench/bays" / bay.name
+    folder = _credentials(bay.name)
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    files = {"kubeconfig": access.kubeconfig, "ca.pem": access.ca, "cert.pem": access.cert, "key.pem": access.key}
-    for file, text in files.items():
+    for file, text in zip(FILES, (access.kubeconfig, access.ca, access.cert, access.key), strict=True):
         if text:
             (folder / file).touch(mode=0o600)
             (folder / file).write_text(text)

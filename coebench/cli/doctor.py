@@ -10,6 +10,7 @@ from .bay import OsCloud, name_cloud
 from .complete import provisioner_names
 
 if TYPE_CHECKING:
+    from ..contract import BaySpec
     from ..lab.doctor import Finding
 
 ProvisionerName = Annotated[str, typer.Option("--provisioner", help="Whose.", autocompletion=provisioner_names)]
@@ -19,7 +20,9 @@ def doctor(
     bays: Annotated[
         list[str] | None,
         typer.Argument(
-            help="With another provisioner than the lab: COE:option=value,… as compare takes them.", show_default=False
+            help="With another provisioner than the lab: COE:option=value,… as compare takes them; for magnum, whether what "
+            "they name is there.",
+            show_default=False,
         ),
     ] = None,
     provisioner: Annotated[
@@ -41,10 +44,10 @@ def doctor(
         name_cloud(os_cloud)
         from ..provision.magnum import doctor as clouds
 
-        raise typer.Exit(_told(clouds.findings(nodes, at_once)))
+        raise typer.Exit(_told(clouds.findings(nodes, at_once, _specs(bays or [], option or [], nodes))))
     if provisioner != "lab":
         raise typer.Exit(_rights(provisioner, bays or [], option or []))
-    if bays:
+    if bays or option:
         from ..contract import BadInput
 
         raise BadInput("doctor looks at this machine; for a cluster's rights name a provisioner: --provisioner existing")
@@ -59,6 +62,18 @@ def _told(findings: tuple[Finding, ...]) -> int:
     for f in findings:
         typer.echo(f"{f.verdict:<5} {f.what:<{width}}  {f.told}")
     return 1 if any(f.verdict == "no" for f in findings) else 0
+
+
+def _specs(bays: list[str], option: list[str], nodes: int) -> dict[str, BaySpec]:
+    """What subjects ask for, by their names. Raises BadInput."""
+    from ..contract import BadInput, BaySpec
+    from ..runner import plan as plans
+    from .options import pairs
+
+    if option and not bays:
+        raise BadInput("options of which bays? name their COEs: coebench doctor --provisioner magnum k8s --option flavor=…")
+    subjects = [plans.subject(text) for text in bays]
+    return {s.name: BaySpec(coe=s.coe, nodes=nodes, options={**pairs(option), **s.options}) for s in subjects}
 
 
 def _rights(provisioner: str, bays: list[str], option: list[str]) -> int:
@@ -89,12 +104,26 @@ def _rights(provisioner: str, bays: list[str], option: list[str]) -> int:
     return 1 if lacking else 0
 
 
-def clean(provisioner: ProvisionerName = "lab", os_cloud: OsCloud = None) -> None:
+def clean(
+    provisioner: ProvisionerName = "lab",
+    os_cloud: OsCloud = None,
+    run: Annotated[
+        str,
+        typer.Option(help="For magnum: only bays of this name, or of a run that begins so, also of another machine's."),
+    ] = "",
+    foreign: Annotated[
+        bool, typer.Option("--foreign", help="For magnum: also what other machines' runs made. They may be alive: look first.")
+    ] = False,
+) -> None:
     """End and remove all that earlier runs left, whatever became of them."""
     from .. import plugins
+    from ..contract import BadInput
 
     name_cloud(os_cloud)
-    removed = plugins.load("provisioners", provisioner, "provisioner")().clean()
+    giver = plugins.load("provisioners", provisioner, "provisioner")()
+    if (run or foreign) and provisioner != "magnum":
+        raise BadInput("--run and --foreign are for what other machines left in a cloud: --provisioner magnum")
+    removed = giver.clean(run, foreign) if run or foreign else giver.clean()
     for line in removed:
         typer.echo(f"removed {line}")
     if not removed:

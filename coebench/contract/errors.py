@@ -4,7 +4,12 @@ from __future__ import annotations
 
 
 class CoebenchError(Exception):
-    """Base of all errors that coebench raises on purpose. Its text is one line fit for a user."""
+    """Base of all errors that coebench raises on purpose. Its text is one line fit for a user.
+
+    `kind`: a word or two for its sort, by which failures can be counted; "" where whoever raises it has none.
+    """
+
+    kind: str = ""
 
 
 class BadInput(CoebenchError):
@@ -53,9 +58,13 @@ class BayFailed(CoebenchError):
 
 
 class PhaseTimeout(CoebenchError):
-    """A phase did not reach its fact in time. The measurement is censored at `seconds`, never averaged in."""
+    """A phase did not reach its fact in time. The measurement is censored at `seconds`, never averaged in. `evidence`: what
+    was seen to hang, line by line."""
 
-    def __init__(self, phase: str, seconds: float, waiting_for: str = "") -> None:
+    kind = "not in time"
+
+    def __init__(self, phase: str, seconds: float, waiting_for: str = "", evidence: str = "") -> None:
         super().__init__(f"{phase}: not within {seconds:g} s" + (f" ({waiting_for})" if waiting_for else ""))
         self.phase = phase
         self.seconds = seconds
+        self.evidence = evidence

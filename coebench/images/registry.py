@@ -21,6 +21,10 @@ from ..contract import BadInput, EngineError
 from .archive import MANIFEST, Image
 
 TIMEOUT = 60.0
+# What Docker Hub is called in names of images, where its API is, and how `docker login` calls it
+HUB = ("docker.io", "index.docker.io", "registry-1.docker.io")
+HUB_API = "registry-1.docker.io"
+HUB_LOGIN = "https://index.docker.io/v1/"
 _PATH = re.compile(r"[a-z0-9]+([._-]+[a-z0-9]+)*(/[a-z0-9]+([._-]+[a-z0-9]+)*)*")
 
 
@@ -44,6 +48,10 @@ class Where(msgspec.Struct, frozen=True):
             raise BadInput(f"'{text}': the first part is a registry's HOST or HOST:PORT, as in registry.example:5000/bench")
         if prefix and not _PATH.fullmatch(prefix):
             raise BadInput(f"'{prefix}' can't stand before an image's name: lower case letters, digits and . _ - between '/'")
+        if host in HUB:
+            if not prefix:
+                raise BadInput(f"'{text}': at Docker Hub images are a user's or an organisation's: write docker.io/NAME")
+            host = HUB[0]  # as engines take it in an image's name
         return cls(host, prefix, plain or scheme == "http")
 
     def name(self, image: str) -> str:
@@ -62,7 +70,8 @@ class Registry:
     def __init__(self, where: Where, user: str = "", password: str = "", ca: Path | None = None) -> None:
         self.where = where
         self._login = f"{user}:{password}" if user else _docker_login(where.host)
-        self._base = f"{'http' if where.plain else 'https'}://{where.host}"
+        api = HUB_API if where.host in HUB else where.host
+        self._base = f"{'http' if where.plain else 'https'}://{api}"
         try:
             context = ssl.create_default_context(cafile=str(ca) if ca else None)
         except (OSError, ssl.SSLError) as e:
@@ -169,6 +178,9 @@ def _docker_login(host: str) -> str:
     folder = Path(os.environ.get("DOCKER_CONFIG") or Path.home() / ".docker")
     try:
         auths = json.loads((folder / "config.json").read_text()).get("auths", {})
-        return base64.b64decode((auths.get(host) or auths.get(f"https://{host}") or {}).get("auth", "")).decode()
+        named: dict[str, str] = next(
+            (auths[n] for n in ((HUB_LOGIN,) if host in HUB else (host, f"https://{host}")) if auths.get(n)), {}
+        )
+        return base64.b64decode(named.get("auth", "")).decode()
     except (OSError, ValueError, AttributeError):
         return ""

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
 import threading
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 
 import msgspec
 
 from ..contract import Bay, BayFailed, BaySpec, CoebenchError, Journal, Observe, Provisioner, Unsupported, UpgradingPort
+
+AT_ONCE = 20  # bays that are deleted at the same time
 
 
 class TrialBays:
@@ -61,13 +63,16 @@ class TrialBays:
         with self._lock:
             self._closed = True
             names = sorted(self._there)
-        for name in names:
-            self._delete(name, observe)
+        if names:
+            with ThreadPoolExecutor(min(len(names), AT_ONCE), thread_name_prefix="closing") as pool:
+                list(pool.map(self._delete, names, [observe] * len(names)))
 
     def _delete(self, name: str, observe: Observe) -> None:
         try:
             self._provisioner.delete(name, self._journal, observe)
-            with contextlib.suppress(KeyError):
-                self._there.remove(name)
+            with self._lock:
+                self._there.discard(name)
         except (CoebenchError, OSError) as e:
-            observe("warning", text=f"clean-up of bay {name} failed: {e}; run coebench clean")
+            whose = self._provisioner.name
+            where = "" if whose == "lab" else f" --provisioner {whose}"
+            observe("warning", text=f"clean-up of bay {name} failed: {e}; run coebench clean{where}")

@@ -310,7 +310,8 @@ class Run:
                 self.provisioner.delete(bay or name, self._journal, tell)
             except (CoebenchError, OSError) as e:
                 # The results stand; what is left is said, and `clean` finds it.
-                tell("warning", text=f"clean-up of bay {name} failed: {e}; run coebench clean")
+                where = "" if self.plan.provisioner == "lab" else f" --provisioner {self.plan.provisioner}"
+                tell("warning", text=f"clean-up of bay {name} failed: {e}; run coebench clean{where}")
             self._up.discard(name)
         observe("bay.deleted")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from typing import Any, ClassVar
@@ -31,11 +32,16 @@ DEFINITIONS = {
 }
 # What is seen on the way, where the provisioner tells: observation, metric, title
 PARTS = {
-    "bay.accepted": ("accepted", "request accepted", "until the provisioner has answered the request"),
+    "bay.accepted": (
+        "accepted",
+        "request accepted",
+        "until the provisioner has answered the request (of Magnum: eight are under way at a time)",
+    ),
     "bay.stack": ("stack", "stack complete", "until the provisioner's own stack is complete"),
     "bay.complete": ("complete", "provisioner says: complete", "until the provisioner calls the bay complete"),
     "bay.api": ("api", "engine's API answers", "until the engine's API answers to the bay's own credentials"),
 }
+ASKING = ("bay.status", "magnum.retry")  # what only a provisioner tells that asks a server for its bays
 SETTINGS: Mapping[str, Mapping[str, Any]] = {
     "smoke": {"nodes": [1], "bays": 1, "more": 1, "timeout": 300},
     "default": {"nodes": [2, 4], "bays": 1, "more": 2, "timeout": 600},
@@ -64,6 +70,25 @@ def _metrics() -> tuple[Metric, ...]:
                 )
     found.append(
         Metric(
+            name="failures",
+            unit="1",
+            better=Better.LOWER,
+            title="bays that failed, by what broke",
+            definition='The same bays by the kind of what was told of them, such as quota or "not in time".',
+        )
+    )
+    found.append(
+        Metric(
+            name="retries",
+            unit="1",
+            better=Better.LOWER,
+            title="requests tried again",
+            definition="Requests for a trial's bays that failed in a way that passes, and were made again. Only where the "
+            "provisioner asks a server.",
+        )
+    )
+    found.append(
+        Metric(
             name="failed",
             unit="1",
             better=Better.LOWER,
@@ -75,9 +100,9 @@ def _metrics() -> tuple[Metric, ...]:
 
 
 class BayLife:
-    """For each number of nodes: so many bays at once are created, scaled up, get one node replaced, are upgraded where that
-    was asked for, scaled down again and deleted. What the provisioner can't do is left out. A bay that fails costs the others
-    nothing."""
+    """For each number of nodes: so many bays at once (one number for all, or one for each) are created, scaled up, get one
+    node replaced, are upgraded where that was asked for, scaled down again and deleted. What the provisioner can't do is left
+    out. A bay that fails costs the others nothing."""
 
     name: ClassVar[str] = "bay"
     question: ClassVar[str] = "How long to create, scale, mend and delete bays?"
@@ -96,7 +121,13 @@ class BayLife:
         nodes = settings["nodes"]
         if not isinstance(nodes, list) or not nodes or not all(type(n) is int and 0 < n <= 5000 for n in nodes):
             raise BadInput(f"bay: 'nodes' is a list of numbers from 1 to 5000, not {nodes!r}")
-        for name, least, most in (("bays", 1, 100), ("more", 1, 5000), ("timeout", 1, 86400)):
+        counts = settings["bays"] if isinstance(settings["bays"], list) else [settings["bays"]]
+        if not all(type(n) is int and 0 < n <= 100 for n in counts) or len(counts) not in (1, len(nodes)):
+            raise BadInput(
+                "bay: 'bays' is a number from 1 to 100, or a list with one for each of 'nodes' "
+                f"({len(nodes)}), not {settings['bays']!r}"
+            )
+        for name, least, most in (("more", 1, 5000), ("timeout", 1, 86400)):
             if type(settings[name]) is not int or not least <= settings[name] <= most:
                 raise BadInput(f"bay: '{name}' is a number from {least} to {most}, not {settings[name]!r}")
 
@@ -106,13 +137,12 @@ class BayLife:
             trial.observe("life.left_out", step=step, reason=reason)
             if step in ALWAYS:
                 trial.observe("warning", text=f"bay: '{TITLES[step]}' is left out: {reason}")
-        for nodes in trial.settings["nodes"]:
-            count = trial.settings["bays"]
+        for nodes, count in _cases(trial.settings):
             together = threading.Barrier(count)
             pool = ThreadPoolExecutor(count)
             try:
                 with trial.phase(f"{count} bays of {nodes}", trial.settings["timeout"]) as deadline:
-                    lives = [pool.submit(self._life, trial, nodes, i, together, refused) for i in range(1, count + 1)]
+                    lives = [pool.submit(self._life, trial, (nodes, count), i, together, refused) for i in range(1, count + 1)]
                     unfinished = set(lives)
                     while unfinished:
                         deadline.waiting_for(f"{len(unfinished)} of {count} bays are under way")
@@ -123,9 +153,12 @@ class BayLife:
             finally:
                 pool.shutdown(wait=False, cancel_futures=True)  # what is under way ends with its bay, which the runner deletes
 
-    def _life(self, trial: Trial, nodes: int, number: int, together: threading.Barrier, refused: Collection[str]) -> None:
-        label = f"n{nodes}-{number}"
-        case = {"label": label, "nodes": nodes, "bays": trial.settings["bays"]}
+    def _life(
+        self, trial: Trial, size: tuple[int, int], number: int, together: threading.Barrier, refused: Collection[str]
+    ) -> None:
+        nodes, count = size
+        label = f"n{nodes}x{count}-{number}"
+        case = {"label": label, "nodes": nodes, "bays": count}
         bays, more = trial.bays, trial.settings["more"]
         step = STEPS[0]
 
@@ -156,7 +189,7 @@ class BayLife:
             bays.delete(bay, begin("delete"))
             observe("life.end", have=0)
         except CoebenchError as e:
-            observe("life.failed", reason=str(e), evidence=getattr(e, "evidence", "")[-500:])
+            observe("life.failed", reason=str(e), kind=e.kind or "other", evidence=getattr(e, "evidence", "")[-500:])
             raise
 
     def derive(self, observations: Sequence[Observation]) -> Iterable[Sample]:
@@ -168,6 +201,12 @@ class BayLife:
             factors = {"nodes": nodes, "bays": bays}
             failed = {o.data["label"] for o in facts if o.name == "life.failed"}
             yield Sample(metric="failed", value=len(failed), factors=factors)
+            kinds = Counter(o.data.get("kind", "other") for o in facts if o.name == "life.failed")
+            for kind, times in sorted(kinds.items()):
+                yield Sample(metric="failures", value=times, factors={**factors, "kind": kind})
+            if any(o.name in ASKING for o in facts):
+                retries = sum(o.name == "magnum.retry" for o in facts)
+                yield Sample(metric="retries", value=retries, factors=factors)
             for step in STEPS:
                 mine = [o for o in facts if o.data["step"] == step]
                 begun: dict[str, float] = {}
@@ -175,6 +214,14 @@ class BayLife:
                     if o.name == "life.begin":
                         begun.setdefault(o.data["label"], o.at)
                 yield from _step(step, mine, begun, factors)
+
+
+def _cases(settings: Mapping[str, Any]) -> list[tuple[int, int]]:
+    """Nodes, and so many bays at once."""
+    bays = settings["bays"]
+    counts = bays if isinstance(bays, list) else [bays]
+    nodes = settings["nodes"]
+    return list(zip(nodes, counts if len(counts) == len(nodes) else counts * len(nodes), strict=True))
 
 
 def _step(step: str, facts: list[Observation], begun: Mapping[str, float], factors: Mapping[str, int]) -> Iterable[Sample]:

@@ -21,7 +21,7 @@ import yaml
 from foreign import PASSWORD, TOKEN, Certificates, Foreign, Front, expired, user_of
 
 from coebench import plugins
-from coebench.contract import BadInput, Bay, BaySpec, EngineError, NodeFault, Unsupported
+from coebench.contract import BadInput, Bay, BaySpec, NodeFault, Unsupported
 from coebench.lab import plan
 from coebench.lab.bay import LabBay
 from coebench.provision.existing import ExistingProvisioner
@@ -278,7 +278,7 @@ def test_a_nodes_failure_is_the_users_own_command(foreign: Foreign, bay: tuple[A
             assert LabBay.open(made.name).host("n2").alive
             with pytest.raises(BadInput, match="no node 'n9'"):
                 provisioner.fail_node(theirs, "n9", NodeFault.CRASH, observe)
-            with pytest.raises(EngineError, match=r"status 3.*no such fault"):
+            with pytest.raises(Unsupported, match="crash and cut"):
                 provisioner.fail_node(theirs, "n3", NodeFault.AGENT, observe)
         finally:
             provisioner.delete(theirs, NoJournal(), observe)

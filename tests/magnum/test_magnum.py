@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import re
 import signal
 import ssl
 import subprocess
@@ -16,6 +17,7 @@ import urllib.request
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 from magnum_harness import WEIGHTLESS, NoJournal, Seen, coebench, nothing_is_left
@@ -54,6 +56,13 @@ def test_doctor_says_what_it_offers(magnum: plane.Plane) -> None:
     words = {line.split()[1]: line for line in p.stdout.splitlines()}
     assert "1.1 to 1.10" in words["Magnum"] and "9 wanted" in words["quota"]
     assert all(words[coe].startswith("ok") for coe in ("k8s", "swarm", "mesos"))
+
+
+@pytest.mark.parametrize("image, code, said", [(plane.IMAGE, 0, f"there: image {plane.IMAGE}"), ("moon", 1, "not there, .*moon")])
+def test_doctor_looks_for_what_a_subject_names(magnum: plane.Plane, image: str, code: int, said: str) -> None:
+    p = coebench("doctor", "--provisioner", "magnum", f"mine=k8s:image={image}")
+    assert p.returncode == code, p.stdout + p.stderr
+    assert re.search(f"mine +{said}", p.stdout), p.stdout
 
 
 def test_a_life_of_a_bay_by_the_commands(provisioner: MagnumProvisioner) -> None:
@@ -203,6 +212,51 @@ def test_a_quota_that_is_full_is_told_and_nothing_stays(provisioner: MagnumProvi
         admin.ask("DELETE", magnum.ports.magnum, f"/v1/quotas/{quota['project_id']}/Cluster")
         provisioner.delete("first", NoJournal(), Seen())
     nothing_is_left(provisioner)
+
+
+@pytest.mark.parametrize("way", ["password", "application credential", "token"])
+def test_it_signs_in_by_a_clouds_yaml(
+    provisioner: MagnumProvisioner, magnum: plane.Plane, way: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As any cloud that is named, with what users have in theirs; a wrong secret is one line."""
+    session = provisioner.cloud.session
+    mine = magnum.environment()
+    project = {"project_name": mine["OS_PROJECT_NAME"], "project_domain_name": "Default"}
+    cloud: dict[str, Any] = {"region_name": "RegionOne", "interface": "public", "auth": {"auth_url": mine["OS_AUTH_URL"]}}
+    credentials = f"{mine['OS_AUTH_URL'].removesuffix('/v3')}/v3/users/{session.get_user_id()}/application_credentials"
+    made = ""
+    if way == "password":
+        secret = "password"
+        cloud["auth"] |= {
+            "username": mine["OS_USERNAME"],
+            "password": mine["OS_PASSWORD"],
+            "user_domain_name": "Default",
+            **project,
+        }
+    elif way == "token":
+        secret = "token"
+        cloud["auth_type"] = "v3token"
+        cloud["auth"] |= {"token": session.get_token(), **project}
+    else:
+        secret = "application_credential_secret"
+        asked = session.post(credentials, json={"application_credential": {"name": "coebench-test"}})
+        answer = asked.json()["application_credential"]
+        made = answer["id"]
+        cloud["auth_type"] = "v3applicationcredential"
+        cloud["auth"] |= {"application_credential_id": made, secret: answer["secret"]}
+    monkeypatch.setenv("OS_CLIENT_CONFIG_FILE", str(tmp_path / "clouds.yaml"))
+    try:
+        for wrong in (False, True):
+            if wrong:
+                cloud["auth"][secret] = "wrong"
+            (tmp_path / "clouds.yaml").write_text(json.dumps({"clouds": {"mine": cloud}}))
+            p = coebench("bay", "list", "--os-cloud", "mine")
+            assert p.returncode == (2 if wrong else 0), p.stdout + p.stderr
+            assert ("no cluster at mine" in p.stdout) is not wrong
+            assert len(p.stderr.strip().splitlines()) == wrong
+    finally:
+        if made:
+            session.delete(f"{credentials}/{made}")
 
 
 def test_a_token_that_expires_in_mid_run_is_renewed(provisioner: MagnumProvisioner) -> None:

@@ -43,6 +43,18 @@ def test_the_site_is_whole_and_needs_no_network(tmp_path: Path) -> None:
         assert not fetched, f"{page.name} fetches {fetched}"
 
 
+def test_each_scenario_has_its_page_in_the_section_of_scenarios(tmp_path: Path) -> None:
+    """Named in mkdocs.yml, or found where it is new."""
+    source = copy(tmp_path / "source")
+    (source / "docs/scenarios/novel.md").write_text("# novel\n")
+    build(source, tmp_path / "site")  # it ends with an error, since the copy lacks what is no page, but it is built
+    page = (tmp_path / "site/start.html").read_text()
+    nav = page[page.index('data-md-level="0"') :]
+    section = nav[nav.index("Scenarios") : nav.index("Method")]
+    listed = {Path(link).stem for link in re.findall(r'href="?([^"\s>#]+\.html)', section)}
+    assert {f.stem for f in source.glob("docs/scenarios/*.md")} - {"README"} <= listed
+
+
 @pytest.mark.parametrize("link", ["[x](no-such-page.md)", "[x](plans.md#no-such-part)", "[x](../drivers/nothing.py)"])
 def test_a_broken_link_is_an_error(tmp_path: Path, link: str) -> None:
     source = copy(tmp_path / "source")

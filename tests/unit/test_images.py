@@ -177,7 +177,30 @@ def test_what_docker_login_left_is_used(server: Server, archive: Path, monkeypat
     assert server.manifests
 
 
-@pytest.mark.parametrize("text", ["bench", "ftp://a.b/c", "a.b/Upper", "a.b/x//y", "a b/c", "", "/x"])
+@pytest.mark.parametrize("text", ["docker.io/me", "https://registry-1.docker.io/me", "index.docker.io/me/"])
+def test_docker_hubs_names_are_mapped(text: str, archive: Path, monkeypatch: Any, tmp_path: Path) -> None:
+    """Its API is elsewhere than its name says, and `docker login` calls it by a third one."""
+    auth = base64.b64encode(b"user:word").decode()
+    (tmp_path / "config.json").write_text(json.dumps({"auths": {"https://index.docker.io/v1/": {"auth": auth}}}))
+    monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path))
+    asked: list[tuple[str, str]] = []
+
+    def send(self: Registry, method: str, url: str, body: Any, headers: Any, authorization: str) -> Any:
+        asked.append((url, authorization))
+        if url.startswith("https://auth.docker.io/"):
+            return 200, {}, b'{"token": "t"}'
+        if not authorization:
+            return 401, {"www-authenticate": 'Bearer realm="https://auth.docker.io/token",service="registry.docker.io"'}, b""
+        return 200, {"docker-content-digest": "sha256:1"}, b""
+
+    monkeypatch.setattr(Registry, "_send", send)
+    there = Registry(Where.of(text))
+    assert there.where.option == "docker.io/me" and there.digest("coebench-http", "v1") == "sha256:1"
+    assert asked[0][0] == "https://registry-1.docker.io/v2/me/coebench-http/manifests/v1"
+    assert asked[1][1] == f"Basic {auth}" and asked[2][1] == "Bearer t"
+
+
+@pytest.mark.parametrize("text", ["docker.io", "bench", "ftp://a.b/c", "a.b/Upper", "a.b/x//y", "a b/c", "", "/x"])
 def test_what_is_no_registry(text: str) -> None:
     with pytest.raises(BadInput):
         Where.of(text)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import json
+import socket
+from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
 
@@ -12,16 +14,20 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from keystoneauth1 import exceptions as ka
+from keystoneauth1 import token_endpoint
+from keystoneauth1.session import Session
 from magnumclient import exceptions as mc
+from magnumclient.v1 import client
 
 from coebench.contract import BadInput, BayFailed, BaySpec, Observation, PhaseTimeout
 from coebench.lab import pki
 from coebench.lab.magnum import spool
 from coebench.lab.magnum.keeper import bay_spec
-from coebench.provision.magnum import MagnumProvisioner, access, failures, owner, template
+from coebench.provision.magnum import MagnumProvisioner, access, doctor, failures, owner, template
 from coebench.provision.magnum.bays import Bays
 from coebench.provision.magnum.cloud import Cloud, connect
-from coebench.provision.magnum.clusters import Clusters
+from coebench.provision.magnum.clusters import RETRIES, Clusters
+from coebench.provision.magnum.provisioner import Mine
 from coebench.scenarios.bay import BayLife
 
 SAID = {
@@ -108,6 +114,33 @@ def test_wrong_options_are_refused_with_what_there_is(tmp_path: Any) -> None:
         template.attributes(CLOUD, BaySpec(coe="k8s"), {"labels": {}}, "kubernetes")
 
 
+def test_a_clouds_network_tls_and_masters_are_options_of_a_bay(tmp_path: Any) -> None:
+    (tmp_path / "m.toml").write_text('image = "core"\nfloating-ip = false\n')
+    given = {"config": str(tmp_path / "m.toml"), "fixed-network": "net", "fixed-subnet": "sub", "dns-nameserver": "10.0.0.2"}
+    spec = BaySpec(coe="k8s", options={**given, "master-lb": "yes", "tls": "no", "masters": "3"})
+    found = template.options(CLOUD, spec)
+    assert template.masters(spec, found) == 3 and template.masters(BaySpec(coe="k8s", controls=2), {}) == 2
+    assert template.attributes(CLOUD, spec, found, "kubernetes") == {
+        "image_id": "core",
+        "fixed_network": "net",
+        "fixed_subnet": "sub",
+        "dns_nameserver": "10.0.0.2",
+        "floating_ip_enabled": False,
+        "master_lb_enabled": True,
+        "tls_disabled": True,
+    }
+    for options, said in (
+        ({"image": "core", "tls": "maybe"}, "tls is yes or no"),
+        ({"template": "t", "flavor": "f", "keypair": "k"}, "is as it is: leave out flavor, or"),
+    ):
+        with pytest.raises(BadInput, match=said):
+            template.options(CLOUD, BaySpec(coe="k8s", options=options))
+    with pytest.raises(BadInput, match="masters is a number above 0, not '0'"):
+        template.masters(spec, {"masters": 0})
+    with pytest.raises(BadInput, match="the lab's Magnum has no option tls"):
+        template.options(LAB, BaySpec(coe="k8s", options={"tls": "no"}))
+
+
 def test_in_the_lab_a_specs_words_travel_as_labels_and_come_back() -> None:
     spec = BaySpec(coe="mesos", nodes=4, memory=1 << 30, cpu=1.5, timeouts="harmonised", options={"ping-timeout": "3secs"})
     labels = template.options(LAB, spec)["labels"]
@@ -148,6 +181,9 @@ def test_the_signed_certificate_is_the_administrators_and_in_the_kubeconfig() ->
     config = json.loads(got.kubeconfig)
     assert config["clusters"][0]["cluster"]["server"] == "https://10.0.0.5:6443"
     assert {"client-certificate-data", "client-key-data"} == set(config["users"][0]["user"])
+    first = certificates.csr.public_key()
+    access.of(clusters, "swarm", SimpleNamespace(name="d", uuid="v", api_address="10.0.0.6:2376"), tls=True)
+    assert certificates.csr.public_key() == first  # none is made within a bay's time
 
 
 def test_an_authority_with_an_rsa_key_signs_too() -> None:
@@ -167,7 +203,9 @@ def test_an_authority_with_an_rsa_key_signs_too() -> None:
     x509.load_pem_x509_certificate(signed.encode()).verify_directly_issued_by(x509.load_pem_x509_certificate(cert.encode()))
 
 
-def test_without_a_cloud_it_says_how_one_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
+def test_without_a_cloud_it_says_how_one_is_named(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Any, caplog: pytest.LogCaptureFixture
+) -> None:
     for name in ("OS_CLOUD", "OS_AUTH_URL", "OS_CLIENT_CONFIG_FILE"):
         monkeypatch.delenv(name, raising=False)
     for name in ("COEBENCH_STATE", "HOME", "XDG_CONFIG_HOME"):
@@ -183,6 +221,36 @@ def test_without_a_cloud_it_says_how_one_is_named(monkeypatch: pytest.MonkeyPatc
         monkeypatch.setenv(f"OS_{name}", value)
     with pytest.raises(BadInput, match="can't be reached"):
         connect()
+    assert not caplog.records  # a line of the libraries' own would stand beside ours
+
+
+@pytest.fixture
+def silent() -> Iterator[str]:
+    """The URL of what accepts connections and never answers."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+
+
+def test_a_cloud_that_never_answers_is_given_up(silent: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("coebench.provision.magnum.cloud.ANSWER", 0.2)
+    monkeypatch.delenv("OS_CLOUD", raising=False)
+    for name, value in {"AUTH_URL": f"{silent}/v3", "USERNAME": "u", "PASSWORD": "p", "PROJECT_NAME": "p"}.items():
+        monkeypatch.setenv(f"OS_{name}", value)
+    with pytest.raises(BadInput, match=r"signing in at .*no answer"):
+        connect()
+
+
+def test_a_magnum_that_stops_answering_ends_what_waits_for_it(silent: str) -> None:
+    session = Session(auth=token_endpoint.Token(silent, "t"), timeout=0.2)
+    magnum = client.Client(session=session, service_type="container-infra", api_version="1.10")
+    clusters = _clusters(clusters=magnum.clusters)
+    with pytest.raises(BayFailed, match="creating cluster x: no answer"):  # once: it may be under way
+        clusters.create(name="x", cluster_template_id="t")
+    assert clusters.retries == 0
+    seen, observe = _told()
+    with pytest.raises(BayFailed, match="no answer"):
+        list(clusters.follow("u", 60, observe))
+    assert [n for n, _ in seen] == ["magnum.retry"] * RETRIES
 
 
 # a server's ways, played
@@ -206,6 +274,7 @@ class Server:
             status=status,
             status_reason="because",
             updated_at=updated,
+            stack_id="s",
             node_addresses=["10.0.0.1"],
             faults={},
         )
@@ -285,7 +354,9 @@ def test_the_last_second_of_a_cluster_is_waited_through_and_a_failed_deletion_tr
 
 def test_a_servers_trouble_is_tried_again_where_that_is_safe_and_counted() -> None:
     server = Server(
-        mc.InternalServerError("QueuePool limit of size 5"), mc.InternalServerError("again"), ("CREATE_COMPLETE", "t")
+        mc.InternalServerError("QueuePool limit of size 5"),
+        mc.HTTPClientError("slow down", http_status=429),
+        ("CREATE_COMPLETE", "t"),
     )
     clusters = _clusters(clusters=server)
     seen, observe = _told()
@@ -338,7 +409,20 @@ def test_the_life_of_bays_is_told_by_the_slowest_and_a_failed_one_is_counted() -
     assert samples["failed"].value == 1 and "up" not in samples  # not all were scaled up
 
 
-@pytest.mark.parametrize("change", [{"nodes": []}, {"nodes": [0]}, {"nodes": 3}, {"bays": 0}, {"more": True}, {"timeout": "1"}])
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"nodes": []},
+        {"nodes": [0]},
+        {"nodes": 3},
+        {"bays": 0},
+        {"bays": [1, 2, 3]},
+        {"bays": [1, 0]},
+        {"bays": []},
+        {"more": True},
+        {"timeout": "1"},
+    ],
+)
 def test_settings_that_make_no_sense_are_refused(change: dict[str, Any]) -> None:
     scenario = BayLife()
     scenario.check(scenario.settings("default"), 3)
@@ -532,3 +616,299 @@ def test_a_cluster_is_found_by_its_name_without_listing_all() -> None:
     assert clusters.find("one").uuid == "u1" and clusters.find("none") is None  # type: ignore[union-attr]
     with pytest.raises(BadInput, match="2 clusters are named two"):
         clusters.find("two")
+
+
+def _answer(**body: Any) -> Any:
+    return SimpleNamespace(status_code=200, json=lambda: body)
+
+
+def test_a_stacks_stale_complete_is_not_taken_for_its_end() -> None:
+    """The stack still looks as it did before the change, for longer than the cluster does."""
+    server = Server(
+        ("CREATE_COMPLETE", "t1"), ("UPDATE_IN_PROGRESS", "t2"), ("UPDATE_IN_PROGRESS", "t2"), ("UPDATE_COMPLETE", "t3")
+    )
+    clusters = _clusters(clusters=server)
+    heat = [("UPDATE_COMPLETE", "s1"), ("UPDATE_COMPLETE", "s1"), ("UPDATE_IN_PROGRESS", "s2"), ("UPDATE_COMPLETE", "s2")]
+    asked: list[str] = []
+
+    def rest(method: str, path: str, service: str, **more: Any) -> Any:
+        status, updated = heat[min(len(asked), len(heat) - 1)]
+        asked.append(status)
+        return _answer(stack={"stack_status": status, "updated_time": updated})
+
+    clusters.cloud.has = lambda service: True  # type: ignore[method-assign]
+    clusters.cloud.rest = rest  # type: ignore[method-assign]
+    provisioner = MagnumProvisioner()
+    provisioner._clusters = clusters
+    seen, observe = _told()
+    clusters.resize("u", 3, (), observe)
+    provisioner._follow(Mine("u", "", True, 60.0), observe)
+    assert len(asked) == 4  # once before the change, and at each look
+    assert [n for n, _ in seen if n in ("bay.stack", "bay.complete")] == ["bay.stack", "bay.complete"]
+    assert [(n, d.get("status")) for n, d in seen].index(("bay.stack", "UPDATE_COMPLETE")) > [n for n, _ in seen].index(
+        "bay.status"
+    )
+
+
+def test_nodes_that_are_going_are_not_taken_for_the_bays(monkeypatch: pytest.MonkeyPatch) -> None:
+    listed = [["a", "b", "c"], ["a", "b", "c"], ["a"]]
+    get = lambda uuid: SimpleNamespace(api_address="here", node_addresses=listed.pop(0))  # noqa: E731
+    provisioner = MagnumProvisioner()
+    provisioner._clusters = _clusters(clusters=SimpleNamespace(get=get))
+    provisioner._mine["bay"] = Mine("u", "", True, 60.0)
+    monkeypatch.setattr(provisioner, "_seen", lambda *_: {})
+    monkeypatch.setattr(provisioner, "_bay", lambda name, mine, spec, cluster, seen: cluster.node_addresses)
+    _, observe = _told()
+    assert provisioner._ready("bay", BaySpec(coe="k8s", nodes=1), 60.0, observe) == ["a"]  # type: ignore[comparison-overlap]
+
+
+@pytest.mark.parametrize("lab", [None, True])
+def test_classic_swarm_is_taken_for_swarm_mode_in_the_lab_alone(lab: Any) -> None:
+    class Templates:
+        def create(self, coe: str, **more: Any) -> Any:
+            if coe != "swarm":
+                raise mc.BadRequest("Invalid input for field/attribute coe. Value: 'x'. Value should be one of: swarm")
+            raise mc.BadRequest("Cluster type (vm, Unset, swarm) not supported")
+
+        def list(self) -> Any:
+            return [SimpleNamespace(name="old", uuid="o", coe="swarm")]
+
+    clusters = _clusters(cluster_templates=Templates())
+    clusters.cloud.lab, clusters.cloud.most = lab, (1, 4)
+    provisioner = MagnumProvisioner()
+    provisioner._clusters = clusters
+    spec = BaySpec(coe="swarm", options={"template": "old"})
+    if lab:
+        assert clusters.offers("swarm") and provisioner.template("old", spec).uuid == "o"
+        return
+    with pytest.raises(BadInput, match=r"offers no swarm-mode: its `swarm` is classic"):
+        provisioner.check(spec)
+    with pytest.raises(BadInput, match=r"makes swarm bays, not swarm: its `swarm` is classic"):
+        provisioner.template("old", spec)
+
+
+class Listed:
+    """Clusters or templates of a project, which can be deleted."""
+
+    def __init__(self, **labels: dict[str, str]) -> None:
+        self.there = labels
+
+    def list(self) -> list[Any]:
+        return [self._item(name, labels) for name, labels in self.there.items()]
+
+    def get(self, uuid: str) -> Any:
+        if uuid not in self.there:
+            raise mc.NotFound(uuid)
+        return self._item(uuid, self.there[uuid])
+
+    def delete(self, uuid: str) -> None:
+        if self.there.pop(uuid, None) is None:
+            raise mc.NotFound(uuid)
+
+    def _item(self, name: str, labels: dict[str, str]) -> Any:
+        return SimpleNamespace(
+            name=f"coebench-{name}", uuid=name, status="CREATE_COMPLETE", labels=labels, to_dict=lambda: {"labels": labels}
+        )
+
+
+@pytest.mark.parametrize(
+    "asked, gone",
+    [
+        ({}, {"left"}),
+        ({"run": "r1"}, {"left", "elsewhere"}),
+        ({"run": "r2-b1-k8s"}, {"other"}),
+        ({"run": "r"}, set()),
+        ({"foreign": True}, {"left", "elsewhere", "other"}),
+        ({"foreign": True, "run": "r2"}, {"other"}),
+    ],
+)
+def test_what_other_machines_made_is_cleaned_where_that_is_asked_for(asked: Any, gone: set[str]) -> None:
+    machine, boot, pid, started = owner.mine().split(".")
+    ended, foreign = f"{machine}.{boot}.{pid}.{int(started) + 1}", f"00000000.{boot}.9.1"
+    labels = {
+        "left": {owner.OWNER: ended, owner.RUN: "r1-b1-k8s"},
+        "elsewhere": {owner.OWNER: foreign, owner.RUN: "r1-b2-k8s"},
+        "other": {owner.OWNER: foreign, owner.RUN: "r2-b1-k8s"},
+        "alive": {owner.OWNER: owner.mine(), owner.RUN: "r1-b3-k8s"},
+        "kept": {owner.OWNER: owner.KEPT, owner.RUN: "r1"},
+        "nobodys": {},
+    }
+    listed, templates = Listed(**labels), Listed(**labels)
+    provisioner = MagnumProvisioner()
+    provisioner._clusters = _clusters(clusters=listed, cluster_templates=templates)
+    provisioner.clean(**asked)
+    assert labels.keys() - listed.there.keys() == labels.keys() - templates.there.keys() == gone
+
+
+def test_a_probe_that_stays_carries_its_owner() -> None:
+    made: list[Any] = []
+
+    class Templates:
+        def create(self, **attributes: Any) -> Any:
+            made.append(attributes)
+            return SimpleNamespace(uuid="u")
+
+        def delete(self, uuid: str) -> None:
+            raise mc.Forbidden("not yours")
+
+    with pytest.raises(BadInput, match="not yours"):
+        _clusters(cluster_templates=Templates()).offers("kubernetes")
+    assert made[0]["labels"] == {owner.OWNER: owner.mine()} and made[0]["name"].startswith(owner.PREFIX)
+
+
+def test_a_deleted_bays_credentials_go_with_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
+    from coebench.cli import bay as command
+
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    folder = tmp_path / "coebench/bays/mine"
+    for place in (folder, folder.parent / "other"):
+        place.mkdir(parents=True)
+        (place / "key.pem").write_text("secret")
+    about = {"labels": {owner.RUN: "mine"}}
+    played = SimpleNamespace(about=lambda name: about, delete=lambda *_: None)
+    monkeypatch.setattr(command, "_provisioner", lambda _: played)
+    command.delete(["coebench-mine"])
+    assert not folder.exists() and (folder.parent / "other/key.pem").exists()
+
+
+def test_each_number_of_nodes_can_have_its_own_number_of_bays() -> None:
+    """CERN's rows do."""
+    made: list[tuple[str, int]] = []
+
+    class Bays(PlayedBays):
+        def create(self, label: str, nodes: int, observe: Any) -> Any:
+            made.append((label, nodes))
+            return super().create(label, nodes, observe)
+
+    seen, observe = _told()
+    deadline = SimpleNamespace(waiting_for=lambda what: None, left=lambda: 60.0)
+    settings = {**BayLife().settings("default"), "nodes": [2, 5], "bays": [3, 1]}
+    BayLife().check(settings, 3)
+    trial: Any = SimpleNamespace(
+        bays=Bays({"upgrade": "no"}), observe=observe, settings=settings, phase=lambda *_: contextlib.nullcontext(deadline)
+    )
+    BayLife().run(trial)
+    assert sorted(made) == [("n2x3-1", 2), ("n2x3-2", 2), ("n2x3-3", 2), ("n5x1-1", 5)]
+    assert {(d["nodes"], d["bays"]) for n, d in seen if n == "life.end"} == {(2, 3), (5, 1)}
+
+
+def test_what_broke_is_counted_by_its_kind_and_so_is_what_was_tried_again() -> None:
+    class Bays(PlayedBays):
+        def create(self, label: str, nodes: int, observe: Any) -> Any:
+            observe("bay.status", status="CREATE_IN_PROGRESS")
+            observe("magnum.retry", what="asking", status=503, said="")
+            if label.endswith("-1"):
+                raise failures.failed(
+                    "cluster is CREATE_FAILED", "Resource CREATE failed", "node0 (Server): No valid host was found"
+                )
+            if label.endswith("-2"):
+                raise failures.stuck("cluster", 60, "CREATE_IN_PROGRESS", "no reason is given", "node0 (Server): state changed")
+            if label.endswith("-3"):
+                raise failures.told("creating", mc.Forbidden("You have reached the maximum clusters per project, 1"))
+            return super().create(label, nodes, observe)
+
+    facts: list[Observation] = []
+    deadline = SimpleNamespace(waiting_for=lambda what: None, left=lambda: 60.0)
+    trial: Any = SimpleNamespace(
+        bays=Bays({"upgrade": "no"}),
+        observe=lambda name, at=None, **data: facts.append(Observation(at=at or 0.0, name=name, data=data)),
+        settings={**BayLife().settings("smoke"), "bays": 4},
+        phase=lambda *_: contextlib.nullcontext(deadline),
+    )
+    BayLife().run(trial)
+    samples = list(BayLife().derive(facts))
+    assert {s.factors["kind"]: s.value for s in samples if s.metric == "failures"} == {
+        "no host has room": 1,
+        "not in time": 1,
+        "quota": 1,
+    }
+    assert [s.value for s in samples if s.metric in ("failed", "retries")] == [3, 4]
+
+
+def test_a_failure_is_sorted_by_its_evidence_where_the_reason_names_a_resource_alone() -> None:
+    server = Server(("CREATE_FAILED", "t"))
+    clusters = _clusters(clusters=server)
+    clusters.cloud.has = lambda service: True  # type: ignore[method-assign]
+    asked: list[str] = []
+
+    def rest(method: str, path: str, service: str, **more: Any) -> Any:
+        asked.append(path)
+        resource = {"resource_name": "node0", "resource_type": "OS::Nova::Server"}
+        waiting = {**resource, "resource_status": "CREATE_IN_PROGRESS", "resource_status_reason": ""}
+        failed = {**resource, "resource_status": "CREATE_FAILED", "resource_status_reason": "No valid host was found"}
+        return _answer(resources=[waiting, failed])
+
+    clusters.cloud.rest = rest  # type: ignore[method-assign]
+    _, observe = _told()
+    with pytest.raises(BayFailed, match=r"no host has room: because. What to do") as failed:
+        list(clusters.follow("u", 60, observe))
+    assert failed.value.kind == "no host has room" and asked[-1].endswith("status=FAILED")
+    server.states = [("CREATE_IN_PROGRESS", "t")]
+    with pytest.raises(PhaseTimeout, match=r"it is CREATE_IN_PROGRESS: no host has room: because") as stuck:
+        list(clusters.follow("u", 0, observe))
+    clusters.cloud.rest = lambda *_, **__: (_ for _ in ()).throw(BadInput("asking: can't be reached"))  # type: ignore[method-assign]
+    server.states = [("CREATE_FAILED", "t")]
+    with pytest.raises(BayFailed, match="is CREATE_FAILED: because"):  # a Heat that is away hides no failure
+        list(clusters.follow("u", 60, observe))
+    lines = stuck.value.evidence.splitlines()
+    assert lines[0].endswith("No valid host was found") and lines[1].endswith("CREATE_IN_PROGRESS")
+    assert asked[-1].endswith("&status=FAILED&status=IN_PROGRESS")
+
+
+def test_doctor_looks_for_what_subjects_name_and_at_the_quotas(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Finds:
+        """A service of the SDK's, which has some names."""
+
+        def __init__(self, **there: Any) -> None:
+            self.there = there
+
+        def __getattr__(self, name: str) -> Any:
+            assert name.startswith("find_")
+            return lambda named, ignore_missing: self.there.get(named)
+
+    small, large = SimpleNamespace(vcpus=2, ram=1000), SimpleNamespace(vcpus=4, ram=8000)
+    sdk = SimpleNamespace(image=Finds(core=1), compute=Finds(small=small, large=large, mine=1), network=Finds(public=1))
+    limits = {"maxTotalInstances": 100, "totalInstancesUsed": 0, "maxTotalCores": 20, "totalCoresUsed": 1}
+    limits |= {"maxTotalRAMSize": -1, "totalRAMUsed": 0}
+    templates = [SimpleNamespace(name="t", uuid="t", coe="kubernetes", image_id="core", flavor_id="small", tls_disabled=False)]
+    clusters = _clusters(cluster_templates=SimpleNamespace(list=lambda: templates), clusters=SimpleNamespace(list=list))
+    cloud = clusters.cloud
+    cloud.least, cloud.most, cloud.bays, cloud.region, cloud.project = (1, 1), (1, 10), False, "r", "p"  # type: ignore[misc]
+    cloud.has = lambda service: True  # type: ignore[method-assign]
+    cloud.rest = lambda *_, **__: _answer(limits={"absolute": limits})  # type: ignore[method-assign]
+    monkeypatch.setattr(clusters, "offers", lambda coe: True)
+    monkeypatch.setattr(clusters, "ours", lambda wanted: ([], []))
+    monkeypatch.setattr(doctor, "connect", lambda: cloud)
+    monkeypatch.setattr(doctor, "Clusters", lambda cloud: clusters)
+    monkeypatch.setattr(doctor, "_sdk", lambda cloud: sdk)
+
+    def told(**options: str) -> dict[str, Any]:
+        spec = BaySpec(coe="k8s", nodes=3, options={k.replace("_", "-"): v for k, v in options.items()})
+        return {f.what: f for f in doctor.findings(3, 2, {"mine": spec})}
+
+    found = told(image="core", flavor="small", master_flavor="large", keypair="mine", network="public")
+    assert (found["mine"].verdict, found["cores"].verdict, found["memory, MiB"].verdict) == ("ok", "no", "ok")
+    assert found["cores"].told == "1 there, 20 wanted, 20 allowed" and "22000 wanted" in found["memory, MiB"].told
+    found = told(template="t", masters="2")
+    assert found["mine"].told == "there: image core, flavor small" and "20 wanted" in found["cores"].told
+    found = told(image="core", flavor="huge", keypair="theirs")
+    assert found["mine"].verdict == "no" and found["mine"].told.endswith("flavor huge, keypair theirs")
+    assert "cores" not in found
+    assert "no cluster template 'u'" in told(template="u")["mine"].told
+    assert "no option 'flavour'" in told(flavour="x")["mine"].told
+
+
+def test_a_clean_up_of_bay_create_that_fails_is_told(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    from coebench.cli import bay as command
+
+    def fail(what: str) -> Any:
+        def call(*_: Any) -> None:
+            raise BayFailed(what)
+
+        return call
+
+    played = SimpleNamespace(check=lambda spec: None, cloud=CLOUD, create=fail("it broke"), delete=fail("it stays"))
+    monkeypatch.setattr(command, "_provisioner", lambda _: played)
+    with pytest.raises(BayFailed, match="it broke"):
+        command.create("k8s", name="mine")
+    assert "it is not gone (it stays): coebench bay delete mine" in capsys.readouterr().err

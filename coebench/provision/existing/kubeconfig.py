@@ -6,7 +6,7 @@ import base64
 import json
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from ...contract import BadInput
 from . import certificates
@@ -16,54 +16,70 @@ FILES = ("certificate-authority", "client-certificate", "client-key", "tokenFile
 
 
 def read(given: str, context: str) -> str:
-    """A kubeconfig with `context` as its current one. `given`: a path; KUBECONFIG's first file that has the context, or
-    ~/.kube/config, if empty. Raises BadInput: none there, no such context, an expired client certificate."""
+    """A kubeconfig with `context` as its current one. `given`: a path; if empty, KUBECONFIG's files as kubectl merges them (what
+    is missing is passed over, of two things of one name the first is taken), or ~/.kube/config. Raises BadInput: none there, no
+    such context, an expired client certificate."""
+    paths = [given] if given else [p for p in os.environ.get("KUBECONFIG", "").split(os.pathsep) if p] or ["~/.kube/config"]
+    found: dict[str, dict[str, Named]] = {"contexts": {}, "clusters": {}, "users": {}}
+    current = ""
+    for path in [Path(p).expanduser() for p in paths]:
+        if len(paths) > 1 and not path.exists():
+            continue
+        content = _content(path)
+        if len(paths) > 1 and content is None:  # empty, as kubectl leaves a new one
+            continue
+        if not isinstance(content, dict) or not any(isinstance(content.get(kind), list) for kind in found):
+            raise BadInput(f"{path} is no kubeconfig: it has no contexts")
+        current = current or str(content.get("current-context") or "")
+        for kind, things in found.items():
+            for one in content.get(kind) or []:
+                things.setdefault(one.get("name", ""), Named(path, one.get(kind[:-1]) or {}))
+    names = [*found["contexts"]]
+    if not names:
+        raise BadInput(f"{' and '.join(paths)}: no kubeconfig there has a context")
+    wanted = context or current or (names[0] if len(names) == 1 else "")
+    if wanted in names:
+        return _alone(found, wanted)
+    known = ", ".join(names)
+    if wanted:
+        raise BadInput(f"the kubeconfig has no context '{wanted}'; it has: {known}")
+    raise BadInput(f"the kubeconfig has no current context: name one with context=; it has: {known}")
+
+
+class Named(NamedTuple):
+    """A context, cluster or user, and the file that it is from."""
+
+    path: Path
+    fields: dict[str, Any]
+
+
+def _content(path: Path) -> Any:
     try:
         import yaml
     except ModuleNotFoundError:
         raise BadInput("reading a kubeconfig needs Python's yaml: pip install 'coebench[k8s]'") from None
-    paths = [given] if given else [p for p in os.environ.get("KUBECONFIG", "").split(os.pathsep) if p]
-    contexts: list[str] = []
-    for path in [Path(p).expanduser() for p in paths or ["~/.kube/config"]]:
-        try:
-            content: Any = yaml.safe_load(path.read_text())
-        except (OSError, UnicodeDecodeError) as e:
-            raise BadInput(f"can't read the kubeconfig {path}: {getattr(e, 'strerror', None) or e}") from None
-        except yaml.YAMLError as e:
-            raise BadInput(f"the kubeconfig {path} is no YAML: {' '.join(str(e).split())}") from None
-        if not isinstance(content, dict) or not isinstance(content.get("contexts"), list):
-            raise BadInput(f"{path} is no kubeconfig: it has no contexts")
-        names = [c.get("name", "") for c in content["contexts"]]
-        wanted = context or content.get("current-context") or (names[0] if len(names) == 1 else "")
-        if wanted in names:
-            return _alone(content, wanted, path)
-        contexts += names
-    known = ", ".join(contexts) or "none"
-    raise BadInput(
-        f"the kubeconfig has no context '{context}'; it has: {known}"
-        if context
-        else f"the kubeconfig has no current context: name one with context=; it has: {known}"
-    )
+    try:
+        return yaml.safe_load(path.read_text())
+    except (OSError, UnicodeDecodeError) as e:
+        raise BadInput(f"can't read the kubeconfig {path}: {getattr(e, 'strerror', None) or e}") from None
+    except yaml.YAMLError as e:
+        raise BadInput(f"the kubeconfig {path} is no YAML: {' '.join(str(e).split())}") from None
 
 
-def _alone(content: Any, context: str, path: Path) -> str:
-    """One context with its cluster and user, and no path that depends on where the file is."""
-    chosen = next(c for c in content["contexts"] if c["name"] == context)
-    about = chosen.get("context") or {}
-    parts: dict[str, Any] = {}
-    for kind, name in (("clusters", about.get("cluster")), ("users", about.get("user"))):
-        found = next((c for c in content.get(kind) or [] if c.get("name") == name), None)
-        if found is None:
-            raise BadInput(f"{path}: context '{context}' names {kind[:-1]} '{name}', which is not there")
-        fields = dict(found.get(kind[:-1]) or {})
-        for field in FILES:
-            if fields.get(field):
-                fields[field] = str((path.parent / fields[field]).resolve())
+def _alone(found: dict[str, dict[str, Named]], context: str) -> str:
+    """One context with its cluster and user, and no path that depends on where a file is."""
+    chosen = found["contexts"][context]
+    parts: dict[str, Any] = {"contexts": [{"name": context, "context": chosen.fields}]}
+    for kind in ("clusters", "users"):
+        name = chosen.fields.get(kind[:-1], "")
+        if name not in found[kind]:
+            raise BadInput(f"{chosen.path}: context '{context}' names {kind[:-1]} '{name}', which is not there")
+        path, fields = found[kind][name]
+        fields = fields | {f: str((path.parent / fields[f]).resolve()) for f in FILES if fields.get(f)}
         parts[kind] = [{"name": name, kind[:-1]: fields}]
-    user = parts["users"][0]["user"]
-    if pem := _certificate(user, path):
-        certificates.check(pem, f"the client certificate of user '{about.get('user')}' in {path}")
-    return json.dumps({"apiVersion": "v1", "kind": "Config", "contexts": [chosen], "current-context": context, **parts})
+        if kind == "users" and (pem := _certificate(fields, path)):
+            certificates.check(pem, f"the client certificate of user '{name}' in {path}")
+    return json.dumps({"apiVersion": "v1", "kind": "Config", "current-context": context, **parts})
 
 
 def _certificate(user: dict[str, Any], path: Path) -> str:

@@ -48,6 +48,8 @@ def check(coe: str, given: Mapping[str, str]) -> None:
             raise BadInput(f"{coe}: give {one} or {other}, not both")
     if ("cert" in given) != ("key" in given):
         raise BadInput(f"{coe}: cert and key go together")
+    if ("fail-node-cmd" in given) != ("heal-node-cmd" in given):
+        raise BadInput(f"{coe}: --fail-node-cmd and --heal-node-cmd go together: somebody's node would stay dead")
     if given.get("in-cluster", "yes") != "yes":
         raise BadInput(f"{coe}: in-cluster is 'yes' or left out, not '{given['in-cluster']}'")
     if "url" in given:

@@ -42,6 +42,7 @@ from . import options, rights
 
 GONE = 120.0  # seconds that coebench's services may take to go
 HOOK = 120.0  # seconds that a node's command may take
+FAULTS = (NodeFault.CRASH, NodeFault.CUT)  # what a node's command is asked for
 NOTE = "an existing cluster: its settings, its size and what else runs on it are its own"
 
 
@@ -55,6 +56,7 @@ class ExistingProvisioner:
         self._specs: list[BaySpec] = []
         self._open: dict[str, Driver] = {}  # bay → a connection to look at it with
         self._access: dict[str, Access] = {}
+        self._notes: dict[str, tuple[Path, bool]] = {}  # bay → where it is written down, and whether it was before
 
     def check(self, spec: BaySpec) -> None:
         """Options, files and certificates; nothing is connected yet."""
@@ -83,6 +85,7 @@ class ExistingProvisioner:
         access = options.access(spec.coe, _by(spec.coe), spec.options)
         journal.creating(Resource(kind="bay", id=name, provisioner=self.name))
         file = _file(spec)
+        self._notes[name] = (file, file.exists())
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_bytes(msgspec.json.encode(spec))
         driver: Driver = plugins.load("drivers", spec.coe, "COE").connect(access)
@@ -133,6 +136,8 @@ class ExistingProvisioner:
 
     def fail_node(self, bay: Bay, node: str, fault: NodeFault, observe: Observe) -> None:
         """By the user's own command, or not at all."""
+        if bay.spec.options.get("fail-node-cmd") and fault not in FAULTS:
+            raise Unsupported(f"fault {fault.value}", f"--fail-node-cmd is for {' and '.join(FAULTS)} of a whole node")
         self._hook(bay, "fail-node-cmd", node, fault.value)
         observe("node.failed", node=node, fault=fault.value)
 
@@ -164,6 +169,7 @@ class ExistingProvisioner:
         name = bay if isinstance(bay, str) else bay.name
         driver = self._open.pop(name, None)
         self._access.pop(name, None)
+        file, before = self._notes.pop(name, (None, False))
         if driver is not None:
             try:
                 with self._forgiving():
@@ -171,11 +177,9 @@ class ExistingProvisioner:
                     _leave(driver)
             finally:
                 driver.close()
-        if isinstance(bay, Bay):
-            _file(bay.spec).unlink(missing_ok=True)
-        elif driver is None:  # it was never reached: nothing can be there
-            for spec in self._specs:
-                _file(spec).unlink(missing_ok=True)
+        # Emptied, or never reached and so as it was: what an earlier clean-up could not take away is still written down.
+        if file and (driver is not None or not before):
+            file.unlink(missing_ok=True)
         journal.gone(Resource(kind="bay", id=name, provisioner=self.name))
 
     def leftovers(self) -> tuple[str, ...]:

@@ -1,8 +1,9 @@
-"""Credentials for a bay: a key of our own, signed by Magnum for that bay."""
+"""Credentials for a bay: a key of this process, signed by Magnum for that bay."""
 
 from __future__ import annotations
 
 import base64
+import functools
 import json
 from typing import Any
 from urllib.parse import urlsplit
@@ -22,9 +23,9 @@ def of(clusters: Clusters, coe: str, cluster: Any, tls: bool, nodes: dict[str, s
     """Access to a cluster's engine. `nodes`: node name → address, for Swarm, whose nodes have an API too. Raises BayFailed."""
     if not cluster.api_address:
         raise BayFailed(f"cluster {cluster.name} has no API address")
-    ca = cert = key = ""
+    ca = cert = secret = ""
     if tls:
-        key, request = _request()
+        secret, request = _request()
         magnum = clusters.cloud.magnum
         signed = clusters.ask("signing a certificate", lambda: magnum.certificates.create(cluster_uuid=cluster.uuid, csr=request))
         authority = clusters.ask(
@@ -32,22 +33,27 @@ def of(clusters: Clusters, coe: str, cluster: Any, tls: bool, nodes: dict[str, s
         )
         ca, cert = authority.pem, signed.pem
     if coe == "k8s":
-        return Access(coe=coe, url=cluster.api_address, kubeconfig=_kubeconfig(cluster.api_address, ca, cert, key))
+        return Access(coe=coe, url=cluster.api_address, kubeconfig=_kubeconfig(cluster.api_address, ca, cert, secret))
     if coe == "swarm":
         near = {name: f"tcp://{address}:2376" for name, address in (nodes or {}).items()} if tls else {}
-        return Access(coe=coe, url=_docker(cluster.api_address, tls), ca=ca, cert=cert, key=key, nodes=near)
-    return Access(coe=coe, url=_marathon(cluster.api_address), ca=ca, cert=cert, key=key)
+        return Access(coe=coe, url=_docker(cluster.api_address, tls), ca=ca, cert=cert, key=secret, nodes=near)
+    return Access(coe=coe, url=_marathon(cluster.api_address), ca=ca, cert=cert, key=secret)
+
+
+@functools.cache
+def key() -> rsa.RSAPrivateKey:
+    """One for all bays of this process: making one is no part of a bay's life, so `prepare` has it made beforehand."""
+    return rsa.generate_private_key(public_exponent=65537, key_size=2048)
 
 
 def _request() -> tuple[str, str]:
-    """A key and a request that names the administrator, as Kubernetes knows one (the others do not look at names)."""
-    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    """The key and a request that names the administrator, as Kubernetes knows one (the others do not look at names)."""
     subject = x509.Name(
         [x509.NameAttribute(NameOID.COMMON_NAME, "admin"), x509.NameAttribute(NameOID.ORGANIZATION_NAME, "system:masters")]
     )
-    request = x509.CertificateSigningRequestBuilder().subject_name(subject).sign(key, hashes.SHA256())
+    request = x509.CertificateSigningRequestBuilder().subject_name(subject).sign(key(), hashes.SHA256())
     form = serialization.PrivateFormat.TraditionalOpenSSL
-    text = key.private_bytes(serialization.Encoding.PEM, form, serialization.NoEncryption()).decode()
+    text = key().private_bytes(serialization.Encoding.PEM, form, serialization.NoEncryption()).decode()
     return text, request.public_bytes(serialization.Encoding.PEM).decode()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from typing import Any
 
@@ -10,13 +11,14 @@ from keystoneauth1.session import Session
 from magnumclient import exceptions as mc
 from magnumclient.v1 import client
 
-from ...contract import BadInput
+from ...contract import BadInput, BayFailed
 from ...lab.magnum import plane
 from . import failures
 from .bays import Bays
 
 SERVICE = "container-infra"
 OLDEST = "container"  # the same service's type before Newton
+ANSWER = 60.0  # seconds that a service may be silent before a request is given up; a clouds.yaml's api_timeout wins
 NEWEST = "1.10"  # the microversion that is asked for; a server that has less is asked for what it has
 NONE_NAMED = (
     "no cloud is named: --os-cloud NAME of your clouds.yaml, OS_CLOUD, or OS_AUTH_URL and the rest of an openrc; "
@@ -61,7 +63,7 @@ class Cloud:
         return {"cloud": self.name, "region": self.region or "", "project": self.project}
 
     def _versions(self) -> tuple[tuple[int, int], tuple[int, int]]:
-        """The least and the greatest microversion of the server. Raises BadInput."""
+        """The least and the greatest microversion of the server. Raises BadInput, BayFailed."""
         answer = self.rest("GET", "/", raise_exc=False)
         least = answer.headers.get("OpenStack-API-Minimum-Version", "")
         most = answer.headers.get("OpenStack-API-Maximum-Version", "")
@@ -89,7 +91,7 @@ class Cloud:
 
     def rest(self, method: str, path: str, service: str = "", **more: Any) -> Any:
         """A plain request to a service of the catalogue (Magnum, if none is named), for what the client has no manager for.
-        Raises BadInput."""
+        Raises BadInput, BayFailed."""
         headers = {} if service else {"OpenStack-API-Version": f"{self.service} latest"}
         headers |= more.pop("headers", {})
         try:
@@ -118,16 +120,20 @@ class Cloud:
 
 def connect() -> Cloud:
     """The cloud that is named, or the lab's own Magnum. Raises BadInput: none named or reached, wrong password, no Magnum."""
+    logging.getLogger("keystoneauth").setLevel(logging.ERROR)  # what it warns of comes as an error, which is told in one line
     named = os.environ.get("OS_CLOUD") or os.environ.get("OS_AUTH_URL")
     lab = None if named else plane.opened()
     if lab and not (lab.ready and lab.alive):
         raise BadInput("the lab's Magnum is not up any more: coebench lab down magnum, then coebench lab up magnum")
     name, session, region, interface = _of_lab(lab) if lab else _configured(bool(named))
+    session.timeout = session.timeout or ANSWER  # the clients' own is none: one that is never answered would wait for ever
     try:
         session.get_token()
         return Cloud(name, session, region, interface, lab)
     except (ka.ClientException, mc.ClientException) as e:
-        raise failures.told(f"signing in at {name}", e) from e
+        raise BadInput(str(failures.told(f"signing in at {name}", e))) from e
+    except BayFailed as e:  # nothing was asked for yet, so there is nothing to take away
+        raise BadInput(str(e)) from e
 
 
 def _of_lab(lab: plane.Plane) -> tuple[str, Session, str | None, str]:

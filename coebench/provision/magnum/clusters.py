@@ -13,11 +13,12 @@ from typing import Any
 from keystoneauth1 import exceptions as ka
 from magnumclient import exceptions as mc
 
-from ...contract import BadInput, BayFailed, Observe, PhaseTimeout
+from ...contract import BadInput, BayFailed, CoebenchError, Observe, PhaseTimeout
 from . import failures, owner
 from .cloud import Cloud
 
 RETRIES = 5  # of a request that changes nothing, when the server or the way to it fails
+Stamp = tuple[str, str | None]  # a status, and when it was last updated
 HOME = 8  # requests at a time
 MANY = 3.0  # seconds between two looks at each of many bays, at most
 SYNC = 10.0  # seconds between two looks of Magnum's own at its stacks: nothing it tells is finer
@@ -37,6 +38,8 @@ class Clusters:
             self._home.submit(began.wait)
         began.wait()
         self._followers = 0  # how many clusters are waited for at once, by threads
+        self._stamps: dict[str, Stamp] = {}  # cluster → what it was before the change that is under way
+        self._stacks: dict[str, Stamp] = {}  # cluster → what its stack was then
         self._answer = 0.03  # seconds that a question takes the server, smoothed
         self._lock = threading.Lock()
 
@@ -70,6 +73,7 @@ class Clusters:
                 status = getattr(e, "http_status", None) or 0
                 again = (
                     status >= 500
+                    or status == 429  # slow down
                     or _is_leaving(e)  # a list is refused, too, while one of its clusters is in its last second
                     or isinstance(e, ka.ConnectFailure | ka.ConnectTimeout | mc.ConnectionRefused)
                 )
@@ -138,11 +142,12 @@ class Clusters:
 
     def offers(self, coe: str) -> bool:
         """Whether the server knows a COE (Magnum's word): asked by a template whose image can't be, which makes nothing."""
+        probe = {"name": f"{owner.PREFIX}probe", "image_id": "coebench-no-such-image", "labels": {owner.OWNER: owner.mine()}}
         try:
-            made = self.cloud.magnum.cluster_templates.create(name="coebench-probe", coe=coe, image_id="coebench-no-such-image")
+            made = self.cloud.magnum.cluster_templates.create(coe=coe, **probe)
         except (mc.ClientException, ka.ClientException) as e:
             return not refuses_coe(failures.text(e))
-        self.cloud.magnum.cluster_templates.delete(made.uuid)  # a server that looks at no image
+        self.drop_template(made.uuid)  # a server that looks at no image; what stays in spite of this carries our label
         return True
 
     def drop_template(self, uuid: str) -> None:
@@ -163,6 +168,7 @@ class Clusters:
         if before is None:
             raise BayFailed(f"cluster {uuid} is gone")
         what = f"resizing cluster {before.name}"
+        stack = self._stack(before)
         if self.cloud.resize():
             self.ask(what, lambda: self.cloud.magnum.clusters.resize(uuid, nodes, nodes_to_remove=list(remove)))
         elif remove:
@@ -171,7 +177,7 @@ class Clusters:
             patch = [{"op": "replace", "path": "/node_count", "value": nodes}]
             self.ask(what, lambda: self.cloud.magnum.clusters.update(uuid, patch))
         observe("bay.accepted", nodes=nodes)
-        self.stamp_of(uuid, before)
+        self._stamp(uuid, before, stack)
 
     def upgrade(self, uuid: str, template: str, batch: int, observe: Observe) -> None:
         """Ask for a cluster to become what another template (by id) says, `batch` nodes at a time. Raises BadInput, BayFailed."""
@@ -179,15 +185,15 @@ class Clusters:
         if before is None:
             raise BayFailed(f"cluster {uuid} is gone")
         call = self.cloud.magnum.clusters.upgrade
+        stack = self._stack(before)
         self.ask(f"upgrading cluster {before.name}", lambda: call(uuid, template, max_batch_size=batch))
         observe("bay.accepted", template=template, batch=batch)
-        self.stamp_of(uuid, before)
+        self._stamp(uuid, before, stack)
 
-    _stamps: Mapping[str, Any] = {}
-
-    def stamp_of(self, uuid: str, before: Any) -> None:
-        """Remember what a cluster looked like before a change: for up to a second it looks so still."""
-        self._stamps = {**self._stamps, uuid: (before.status, before.updated_at)}
+    def _stamp(self, uuid: str, before: Any, stack: Stamp) -> None:
+        """Remember what a cluster and its stack looked like before a change: for up to a second they look so still."""
+        self._stamps[uuid] = (before.status, before.updated_at)
+        self._stacks[uuid] = stack
 
     def follow(self, uuid: str, timeout: float, observe: Observe) -> Iterator[Any]:
         """The cluster, again and again, until it is complete (the last one given). Raises BayFailed, PhaseTimeout."""
@@ -206,11 +212,11 @@ class Clusters:
                 raise failures.failed(f"cluster {cluster.name} is {cluster.status}", _reason(cluster), self.evidence(cluster))
             yield cluster
             if fresh and cluster.status.endswith("_COMPLETE"):
-                self._stamps = {k: v for k, v in self._stamps.items() if k != uuid}
+                self._stamps.pop(uuid, None)
                 return
             elapsed = time.monotonic() - begun
             if elapsed > timeout:
-                raise PhaseTimeout(f"cluster {cluster.name}", timeout, f"it is {cluster.status}: {_reason(cluster)}")
+                raise self._stuck(f"cluster {cluster.name}", timeout, cluster)
             time.sleep(self.pause(elapsed))
 
     def delete(self, uuid: str, timeout: float, observe: Observe) -> None:
@@ -237,30 +243,43 @@ class Clusters:
             elif cluster.status == "DELETE_FAILED" and time.monotonic() - begun > SYNC:
                 raise failures.failed(f"cluster {cluster.name} is DELETE_FAILED", _reason(cluster), self.evidence(cluster))
             if time.monotonic() - begun > timeout:
-                raise PhaseTimeout(f"deleting cluster {cluster.name}", timeout, f"it is {cluster.status}: {_reason(cluster)}")
+                raise self._stuck(f"deleting cluster {cluster.name}", timeout, cluster)
             time.sleep(self.pause(0))
 
     # Heat's side, where the project may see it
 
     def stack_status(self, cluster: Any) -> str:
-        """The status of the cluster's stack; "" where there is no Heat or it isn't shown."""
+        """The status of the cluster's stack; "" where there is no Heat, or it isn't shown, or it is of before the change that is
+        under way."""
+        now = self._stack(cluster)
+        return "" if now == self._stacks.get(cluster.uuid) else now[0]
+
+    def _stack(self, cluster: Any) -> Stamp:
+        stack = self._heat(cluster, "").get("stack", {})
+        return str(stack.get("stack_status", "")), stack.get("updated_time")
+
+    def _heat(self, cluster: Any, what: str) -> Mapping[str, Any]:
+        """Of a cluster's stack, as Heat tells it; nothing where it can't be had, since no bay depends on it."""
         ident = getattr(cluster, "stack_id", None) or getattr(cluster, "cluster_id", None)
         if not ident or not self.cloud.has("orchestration"):
-            return ""
-        answer = self.cloud.rest("GET", f"/stacks/{ident}", "orchestration", raise_exc=False)
-        return str(answer.json()["stack"]["stack_status"]) if answer.status_code == 200 else ""
+            return {}
+        try:
+            answer = self.cloud.rest("GET", f"/stacks/{ident}{what}", "orchestration", raise_exc=False)
+            return dict(answer.json()) if answer.status_code == 200 else {}
+        except (CoebenchError, ValueError):
+            return {}
 
-    def evidence(self, cluster: Any) -> str:
-        """What failed, in Heat's and Magnum's own words."""
+    def _stuck(self, what: str, timeout: float, cluster: Any) -> PhaseTimeout:
+        return failures.stuck(what, timeout, cluster.status, _reason(cluster), self.evidence(cluster, "FAILED", "IN_PROGRESS"))
+
+    def evidence(self, cluster: Any, *states: str) -> str:
+        """What failed, or is in other `states`, in Heat's and Magnum's own words."""
         lines = [f"{k}: {v}" for k, v in (getattr(cluster, "faults", None) or {}).items()]
-        ident = getattr(cluster, "stack_id", None) or getattr(cluster, "cluster_id", None)
-        if ident and self.cloud.has("orchestration"):
-            answer = self.cloud.rest(
-                "GET", f"/stacks/{ident}/resources?nested_depth=3&status=FAILED", "orchestration", raise_exc=False
-            )
-            if answer.status_code in (200, 301, 302):
-                listed = answer.json().get("resources", [])
-                lines += [f"{r['resource_name']} ({r['resource_type']}): {r['resource_status_reason']}" for r in listed]
+        wanted = "".join(f"&status={state}" for state in states or ("FAILED",))
+        listed = self._heat(cluster, f"/resources?nested_depth=3{wanted}").get("resources", [])
+        for r in sorted(listed, key=lambda r: "FAILED" not in str(r.get("resource_status"))):
+            said = r.get("resource_status_reason") or r.get("resource_status")
+            lines.append(f"{r['resource_name']} ({r['resource_type']}): {said}")
         return "\n".join(lines[:20])
 
     # what is ours

@@ -11,7 +11,7 @@ import msgspec
 from keystoneauth1 import exceptions as ka
 from magnumclient import exceptions as mc
 
-from ...contract import BadInput, BayFailed, CoebenchError
+from ...contract import BadInput, BayFailed, CoebenchError, PhaseTimeout
 
 RELEASES = (
     "Magnum up to 13 (Xena) offers kubernetes, swarm and mesos; 14 to 17 kubernetes and swarm; 18 and later kubernetes alone"
@@ -121,16 +121,30 @@ def kind(text: str) -> Kind | None:
     return None
 
 
-def explained(text: str) -> str:
-    """The text on one line, with what to do where that is known."""
+def explained(text: str, evidence: str = "") -> str:
+    """The text on one line, with what to do where that is known from it, or else from the evidence."""
     line = " ".join(text.split())[:400]
-    found = kind(text)
+    found = kind(text) or kind(evidence)
     return f"{found.name}: {line}. What to do: {found.advice} ({found.source})" if found else line
 
 
 def failed(what: str, reason: str, evidence: str = "") -> BayFailed:
-    """For a cluster that is …_FAILED, or did not get where it should."""
-    return BayFailed(f"{what}: {explained(reason)}", evidence)
+    """For a cluster that is …_FAILED, or did not get where it should. Its status reason often names a resource alone; the
+    cause is then in the evidence."""
+    error = BayFailed(f"{what}: {explained(reason, evidence)}", evidence)
+    error.kind = _name(reason, evidence)
+    return error
+
+
+def stuck(what: str, seconds: float, status: str, reason: str, evidence: str = "") -> PhaseTimeout:
+    """For a cluster that stays as it is."""
+    error = PhaseTimeout(what, seconds, f"it is {status}: {explained(reason, evidence)}", evidence)
+    error.kind = _name(reason, evidence) or error.kind
+    return error
+
+
+def _name(*texts: str) -> str:
+    return next((found.name for text in texts if (found := kind(text))), "")
 
 
 def text(error: Exception) -> str:
@@ -146,11 +160,15 @@ def told(what: str, error: Exception) -> CoebenchError:
         return BadInput(f"{what}: wrong user, password, project or credential, or a token that has expired ({said})")
     if isinstance(error, ka.EndpointNotFound | ka.EmptyCatalog | mc.EndpointNotFound):
         return BadInput(f"{what}: its catalogue has no container-infra service, so there is no Magnum for this project")
-    if isinstance(error, ka.ConnectFailure | ka.ConnectTimeout | ka.DiscoveryFailure | mc.ConnectionRefused):
+    if isinstance(error, ka.ConnectTimeout):  # what was asked for may be under way all the same
+        return BayFailed(f"{what}: no answer ({said}): its API hangs, or something on the way there drops what is sent")
+    if isinstance(error, ka.ConnectFailure | ka.DiscoveryFailure | mc.ConnectionRefused):
         return BadInput(f"{what}: can't be reached ({said})")
     if isinstance(error, ka.MissingRequiredOptions | ka.auth_plugins.MissingAuthPlugin):
         return BadInput(f"{what}: settings are missing: {said}")
     status = getattr(error, "http_status", None) or 0
     if 400 <= status < 500 or isinstance(error, mc.HTTPClientError):
-        return BadInput(f"{what}: {explained(said)}")
+        refused = BadInput(f"{what}: {explained(said)}")
+        refused.kind = _name(said)
+        return refused
     return failed(what, said)

@@ -41,6 +41,12 @@ def foreign(labels: Mapping[str, str]) -> bool:
     return len(parts) == 4 and parts[0] != _machine()
 
 
+def of_run(labels: Mapping[str, str], run: str) -> bool:
+    """Whether they are those of a bay of this name, or of a run's bay: their names begin with the run's."""
+    named = str(labels.get(RUN, ""))
+    return named == run or named.startswith(f"{run}-")
+
+
 def name(bay: str) -> str:
     """A bay's name as Magnum may have it: letters, digits, '-', '_', '.', beginning with a letter."""
     clean = re.sub(r"[^A-Za-z0-9_.-]+", "-", bay)

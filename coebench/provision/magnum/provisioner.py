@@ -43,6 +43,7 @@ from .clusters import SYNC, Clusters
 
 TIMEOUT = 1800.0  # seconds that a bay's making, changing or going may take; the lab's are ready or dead long before
 LAB_TIMEOUT = 300.0
+CLASSIC_ALONE = "its `swarm` is classic Swarm, of before Docker 1.12, and coebench speaks Swarm mode alone (`swarm-mode`)"
 ALIVE_EVERY = 10.0  # seconds between two questions to a cloud whether a bay in use is still there
 
 
@@ -61,14 +62,14 @@ class Mine(msgspec.Struct):
 class MagnumProvisioner:
     """Connects when it is first asked; holds the lab's lock from `prepare` until `release` if the lab's own Magnum is used.
 
-    `keep`: bays belong to nobody's run: only `delete` takes them away.
+    `keep`: bays belong to nobody's run: only `delete` takes them away. `clusters`: a connection that is there already.
     """
 
     name: ClassVar[str] = "magnum"
 
-    def __init__(self, keep: bool = False) -> None:
+    def __init__(self, keep: bool = False, clusters: Clusters | None = None) -> None:
         self._keep = keep
-        self._clusters: Clusters | None = None
+        self._clusters = clusters
         self._held: lock.Lock | None = None
         self._mine: dict[str, Mine] = {}
         self._lock = threading.Lock()
@@ -93,28 +94,30 @@ class MagnumProvisioner:
         options = template.options(self.cloud, spec)
         if spec.coe not in template.COES:
             raise BadInput(f"Magnum has no bays of '{spec.coe}'; it has {', '.join(template.COES)}")
+        spec = msgspec.structs.replace(spec, controls=template.masters(spec, options))
         if spec.nodes < 1:
             raise BadInput(f"a bay has one node at least, not {spec.nodes}")
         if spec.coe not in self._offered:
-            if not any(self.clusters.offers(coe) for coe in template.COES[spec.coe]):
-                words = " or ".join(template.COES[spec.coe])
-                raise BadInput(
-                    f"{self.cloud.name} (microversion {_text(self.cloud.most)}) offers no {words}: {failures.RELEASES}"
-                )
+            words = template.words(self.cloud, spec.coe)
+            if not any(self.clusters.offers(coe) for coe in words):
+                classic = spec.coe == "swarm" and self.clusters.offers(template.CLASSIC)
+                why = CLASSIC_ALONE if classic else failures.RELEASES
+                raise BadInput(f"{self.cloud.name} (microversion {_text(self.cloud.most)}) offers no {' or '.join(words)}: {why}")
             self._offered.add(spec.coe)
         if named := options.get("template"):
-            self._template(named, spec)
+            self.template(named, spec)
         else:
             template.attributes(self.cloud, spec, options, "")
         if named := options.get(template.UPGRADE):
             if why := self._no_upgrade(template.weightless(options)):
                 raise BadInput(f"{template.UPGRADE}={named}: {why}")
-            self._template(named, spec)
+            self.template(named, spec)
         if self.cloud.lab and not template.weightless(options):
             self._lab.check(msgspec.structs.replace(spec, options={}))
 
     def prepare(self, coes: tuple[str, ...], say: Callable[[str], None]) -> None:
         cloud = self.cloud
+        access.key()
         say(
             f"Magnum at {cloud.name}, microversions {_text(cloud.least)} to {_text(cloud.most)}; it looks at its stacks every "
             f"{SYNC:g} s, so no time that it tells is finer"
@@ -144,17 +147,18 @@ class MagnumProvisioner:
         """Ask for a bay; its id, and what waits until it is ready. Raises BadInput, BayFailed."""
         self.check(spec)
         options = template.options(self.cloud, spec)
+        controls = template.masters(spec, options)
         named = owner.name(name)
         if self.clusters.find(named):
             raise BadInput(f"a cluster named {named} is there already")
         labels = options["labels"] | {owner.RUN: name, owner.OWNER: owner.KEPT if self._keep else owner.mine()}
         made = ""
         if wanted := options.get("template"):
-            found = self._template(wanted, spec)
+            found = self.template(wanted, spec)
             uuid_of_template, tls = found.uuid, not found.tls_disabled
             labels = {**(found.labels or {}), **labels}
         else:
-            coes = template.COES[spec.coe]
+            coes = template.words(self.cloud, spec.coe)
             attributes = template.attributes(self.cloud, spec, options, coes[0])
             journal.creating(self._resource("template", named))
             made = uuid_of_template = self.clusters.make_template(named, coes, attributes, labels)
@@ -165,7 +169,7 @@ class MagnumProvisioner:
         self._mine[name] = mine
         journal.creating(self._resource("cluster", named))
         asked: dict[str, Any] = {"name": named, "cluster_template_id": uuid_of_template, "labels": labels}
-        asked |= {"node_count": spec.nodes, "master_count": spec.controls, "create_timeout": max(1, int(timeout / 60))}
+        asked |= {"node_count": spec.nodes, "master_count": controls, "create_timeout": max(1, int(timeout / 60))}
         if "keypair" in options:
             asked["keypair"] = options["keypair"]
         mine.uuid = self.clusters.create(**asked)
@@ -238,7 +242,7 @@ class MagnumProvisioner:
             raise BadInput(f"bay {bay.name} can't be upgraded: {why}")
         if batch < 1:
             raise BadInput(f"at least one node at a time is upgraded, not {batch}")
-        found = self._template(to, bay.spec)
+        found = self.template(to, bay.spec)
         self.clusters.upgrade(mine.uuid, found.uuid, batch, observe)
         self._follow(mine, observe)
         return self._ready(bay.name, bay.spec, mine.timeout, observe)
@@ -312,9 +316,18 @@ class MagnumProvisioner:
         found = [f"cluster {c.name} ({c.status})" for c in clusters]
         return tuple(found + [f"template {t.name}" for t in templates])
 
-    def clean(self) -> tuple[str, ...]:
-        """Of this project, what processes of this machine made that have ended; other runs' and kept bays stay."""
-        clusters, templates = self.clusters.ours(owner.left)
+    def clean(self, run: str = "", foreign: bool = False) -> tuple[str, ...]:
+        """Of this project, what processes of this machine made that have ended; other runs' and kept bays stay.
+
+        `run`: of these, and of other machines', only what has this name or begins with it. `foreign`: other machines' too, of
+        which nobody here can know whether they are in use.
+        """
+
+        def wanted(labels: Mapping[str, str]) -> bool:
+            elsewhere = owner.foreign(labels) and (foreign or run != "")
+            return (owner.left(labels) or elsewhere) and (not run or owner.of_run(labels, run))
+
+        clusters, templates = self.clusters.ours(wanted)
         removed = []
         failed = []
         for cluster in clusters:
@@ -346,7 +359,7 @@ class MagnumProvisioner:
         if not found:
             raise BadInput(f"Magnum at {self.cloud.name} has no bay '{name}'")
         cluster = self.clusters.get(found.uuid)
-        about = self._template(cluster.cluster_template_id, None) if cluster else None
+        about = self.template(cluster.cluster_template_id, None) if cluster else None
         labels = (getattr(cluster, "labels", None) or {}) if cluster else {}
         self._mine[name] = Mine(
             found.uuid,
@@ -363,7 +376,9 @@ class MagnumProvisioner:
         cluster = self.clusters.get(mine.uuid)
         if cluster is None:
             raise BadInput(f"bay {name} is gone")
-        about = self._template(cluster.cluster_template_id, None)
+        about = self.template(cluster.cluster_template_id, None)
+        if about.coe == template.CLASSIC and not self.cloud.lab:
+            raise BadInput(f"bay {name} can't be used: {CLASSIC_ALONE}")
         coe = next((ours for ours, words in template.COES.items() if about.coe in words), about.coe)
         spec = BaySpec(coe=coe, nodes=cluster.node_count, controls=cluster.master_count)
         if not cluster.status.endswith("_COMPLETE"):
@@ -390,7 +405,7 @@ class MagnumProvisioner:
             there, url=there.url.replace(there_too, here), kubeconfig=there.kubeconfig.replace(there_too, here)
         )
 
-    def _template(self, named: str, spec: BaySpec | None) -> Any:
+    def template(self, named: str, spec: BaySpec | None) -> Any:
         """A template by name or id. Raises BadInput: none such, or of another COE."""
         listed = self.clusters.templates()
         found = [t for t in listed if named in (t.uuid, t.name)]
@@ -399,8 +414,9 @@ class MagnumProvisioner:
             raise BadInput(f"{self.cloud.name} has no cluster template '{named}' for this project (it has: {have})")
         if len(found) > 1:
             raise BadInput(f"{len(found)} templates are named '{named}': name one by its id ({', '.join(t.uuid for t in found)})")
-        if spec and found[0].coe not in template.COES[spec.coe]:
-            raise BadInput(f"the template '{named}' makes {found[0].coe} bays, not {spec.coe}")
+        if spec and found[0].coe not in template.words(self.cloud, spec.coe):
+            classic = f": {CLASSIC_ALONE}" if spec.coe == "swarm" and found[0].coe == template.CLASSIC else ""
+            raise BadInput(f"the template '{named}' makes {found[0].coe} bays, not {spec.coe}{classic}")
         return found[0]
 
     def _change(self, bay: Bay, nodes: int, remove: tuple[str, ...], observe: Observe) -> Bay:
@@ -423,7 +439,7 @@ class MagnumProvisioner:
             if count != known:
                 known = count
                 observe("bay.addresses", nodes=count)
-            if not stack.endswith("_COMPLETE") and self.cloud.has("orchestration"):
+            if not stack.endswith("_COMPLETE"):
                 stack = self.clusters.stack_status(cluster)
                 if stack.endswith("_COMPLETE"):
                     observe("bay.stack", status=stack)
@@ -439,7 +455,8 @@ class MagnumProvisioner:
             cluster = self.clusters.get(mine.uuid, observe)
             if cluster is None:
                 raise BayFailed(f"bay {name}: its cluster is gone")
-            if cluster.api_address and len(cluster.node_addresses or []) >= spec.nodes:
+            # as many, not at least as many: after a shrink Magnum can still list those that are going
+            if cluster.api_address and len(cluster.node_addresses or []) == spec.nodes:
                 break
             _until(
                 deadline, f"bay {name}", timeout, f"{len(cluster.node_addresses or [])} of {spec.nodes} addresses are known", 0.5

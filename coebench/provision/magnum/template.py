@@ -16,6 +16,7 @@ from .cloud import Cloud
 
 FILE = "COEBENCH_MAGNUM"  # environment: a TOML file for all bays
 COES = {"k8s": ("kubernetes",), "swarm": ("swarm-mode", "swarm"), "mesos": ("mesos",)}  # ours → Magnum's, the newer first
+CLASSIC = "swarm"  # Docker's Swarm of before 1.12, which no driver of coebench's speaks; the lab's Magnum means Swarm mode by it
 # option → the template's attribute
 ATTRIBUTES = {
     "image": "image_id",
@@ -26,9 +27,18 @@ ATTRIBUTES = {
     "volume": "docker_volume_size",
     "network-driver": "network_driver",
     "storage-driver": "docker_storage_driver",
+    "fixed-network": "fixed_network",
+    "fixed-subnet": "fixed_subnet",
+    "dns-nameserver": "dns_nameserver",
+    "floating-ip": "floating_ip_enabled",
+    "master-lb": "master_lb_enabled",
+    "tls": "tls_disabled",
 }
+FLAGS = ("floating-ip", "master-lb", "tls")  # yes or no
+CLOUDS = ("fixed-network", "fixed-subnet", "dns-nameserver", *FLAGS)  # what the lab, which has no Neutron, knows nothing of
+MASTERS = "masters"  # also --masters of `bay create`
 UPGRADE = "upgrade-to"  # a template that scenario `bay` upgrades its bays to
-OTHERS = ("template", "config", "weightless", "bay-timeout", UPGRADE)
+OTHERS = ("template", "config", "weightless", "bay-timeout", MASTERS, UPGRADE)
 
 
 def options(cloud: Cloud, spec: BaySpec) -> dict[str, Any]:
@@ -40,6 +50,9 @@ def options(cloud: Cloud, spec: BaySpec) -> dict[str, Any]:
         tables = {k: v for k, v in content.items() if k in COES}
         found = {k: v for k, v in content.items() if k not in COES} | tables.get(spec.coe, {})
     found |= spec.options
+    made = [o for o in spec.options if o in ATTRIBUTES and o != "keypair"]  # a file's lines may be for other bays
+    if "template" in spec.options and made:
+        raise BadInput(f"{spec.coe}: a template of yours is as it is: leave out {', '.join(made)}, or template=")
     labels = {str(k): str(v) for k, v in found.pop("labels", {}).items()}
     labels |= {k.removeprefix("label."): str(found.pop(k)) for k in list(found) if k.startswith("label.")}
     found.pop("config", None)
@@ -47,6 +60,11 @@ def options(cloud: Cloud, spec: BaySpec) -> dict[str, Any]:
     if own and not cloud.lab:
         known = ", ".join([*ATTRIBUTES, *OTHERS, "label.NAME"])
         raise BadInput(f"magnum knows no option '{next(iter(own))}' of a bay (it has: {known})")
+    for option in FLAGS:
+        if option in found:
+            found[option] = _flag(option, found[option])
+    if cloud.lab and (theirs := [o for o in CLOUDS if o in found]):
+        raise BadInput(f"{spec.coe}: the lab's Magnum has no option {', '.join(theirs)}: these are a cloud's")
     if cloud.lab:
         labels |= _of_lab(spec, own, str(found.get("weightless", "")))
     return {**found, "labels": labels}
@@ -62,6 +80,11 @@ def _of_lab(spec: BaySpec, own: Mapping[str, str], weightless: str) -> dict[str,
     if weightless not in ("", "no"):
         labels[f"{LABEL}nodes"] = "weightless"
     return labels | {f"{LABEL}option_{k}": v for k, v in own.items()}
+
+
+def words(cloud: Cloud, coe: str) -> tuple[str, ...]:
+    """Magnum's words for a COE as far as coebench can use what they stand for, the newer first."""
+    return COES[coe] if cloud.lab else tuple(w for w in COES[coe] if w != CLASSIC)
 
 
 def weightless(options: Mapping[str, Any]) -> bool:
@@ -82,8 +105,24 @@ def attributes(cloud: Cloud, spec: BaySpec, found: Mapping[str, Any], coe: str) 
             f"as options of the subject or in a TOML file named by config= or {FILE} (docs/magnum.md)"
         )
     # Magnum's Mesos has no TLS; neither have nodes without an engine
-    wanted["tls_disabled"] = coe == "mesos" or weightless(found)
+    wanted["tls_disabled"] = coe == "mesos" or weightless(found) or not found.get("tls", True)
     return wanted
+
+
+def masters(spec: BaySpec, found: Mapping[str, Any]) -> int:
+    """So many masters. Raises BadInput."""
+    given = str(found.get(MASTERS, spec.controls))
+    if not given.isdecimal() or int(given) < 1:
+        raise BadInput(f"{spec.coe}: {MASTERS} is a number above 0, not '{given}'")
+    return int(given)
+
+
+def _flag(option: str, value: Any) -> bool:
+    """A line of a TOML file may have TOML's own true and false."""
+    words = {"yes": True, "no": False, "true": True, "false": False}
+    if str(value).lower() not in words:
+        raise BadInput(f"{option} is yes or no, not '{value}'")
+    return words[str(value).lower()]
 
 
 def _read(file: Path) -> dict[str, Any]:

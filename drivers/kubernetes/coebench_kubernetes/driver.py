@@ -331,7 +331,8 @@ class KubernetesDriver:
     # nodes
 
     def nodes(self) -> tuple[Node, ...]:
-        return tuple(pods.node(n) for n in self._json("listing nodes", self._core.list_node)["items"])
+        listed = self._json("listing nodes", self._core.list_node)["items"]
+        return tuple(pods.node(n) for n in listed if not pods.controls(n))
 
     def drain(self, node: str) -> None:
         self._cordon(node, True)

@@ -11,6 +11,7 @@ from coebench.contract import Claim, Instance, InstanceState, Node
 
 from . import specs
 
+CONTROL = ("node-role.kubernetes.io/control-plane", "node-role.kubernetes.io/master")  # label and taint, today's and before 1.20
 _UNITS = {"Ki": 1 << 10, "Mi": 1 << 20, "Gi": 1 << 30, "Ti": 1 << 40, "k": 10**3, "M": 10**6, "G": 10**9, "T": 10**12, "": 1}
 
 
@@ -88,6 +89,14 @@ def node(n: Mapping[str, Any]) -> Node:
         cpu=quantity(allocatable.get("cpu", "0")),
         memory=int(quantity(allocatable.get("memory", "0"))),
     )
+
+
+def controls(n: Mapping[str, Any]) -> bool:
+    """Whether a node is the control plane's alone. One that carries the label but takes pods, as a k3s server or a single
+    machine does, is a node like any other."""
+    taints = [t for t in n["spec"].get("taints") or [] if t["effect"] in ("NoSchedule", "NoExecute")]
+    labelled = any(key in (n["metadata"].get("labels") or {}) for key in CONTROL)
+    return any(t["key"] in CONTROL for t in taints) or (labelled and bool(n["spec"].get("unschedulable")))
 
 
 def quantity(text: str) -> float:
