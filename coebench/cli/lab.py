@@ -42,6 +42,10 @@ def install(
         sys.stdout.flush()
 
     wanted = [coe for coe in coes or ENGINES if coe != MAGNUM]
+    if not coes:
+        for coe in [coe for coe in wanted if engine(coe).missing()]:
+            say(f"{coe} is left out: {engine(coe).missing()}")
+            wanted.remove(coe)
     with ThreadPoolExecutor(1) as beside:  # Magnum's part is mostly waiting for mirrors, the engines' mostly compiling
         magnum = beside.submit(lab_magnum.install, say, release) if MAGNUM in (coes or []) else None
         if wanted:

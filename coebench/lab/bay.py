@@ -100,6 +100,7 @@ class LabBay:
             raise BadInput(f"lab bay '{name}' is there already: coebench lab down {name}, or coebench clean")
         state.made = time.time()
         bay.engine.prepare(state.secrets)
+        bay.engine.provide()
         bay.save()
         joins = cgroups.create(f"{name}/switch", 0, 0)
         routes = "".join(f"route add {r}\n" for r in plan.pod_routes())

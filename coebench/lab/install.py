@@ -174,6 +174,10 @@ def install(coes: Iterable[str], say: Say) -> float:
     """Build all that bays of these COEs need. Returns the seconds it took. Raises BadInput naming what is missing."""
     begun = time.monotonic()
     check_machine()
+    coes = list(coes)
+    for coe in coes:
+        if why := engine(coe).missing():
+            raise BadInput(f"{engine(coe).title} can't run on this machine: {why}")
     paths.cache().mkdir(parents=True, exist_ok=True)
     registry().ensure(say)
     for coe in coes:
@@ -203,8 +207,8 @@ def check_machine() -> None:
     for tool in ("apt-get", "dpkg-deb", "perl", "unshare", "nsenter", "bash"):
         if not shutil.which(tool):
             raise BadInput(f"{tool} is not on this machine: the lab needs it (Debian's essential packages and perl)")
-    if not cgroups.hierarchies():
-        raise BadInput("no cgroup hierarchy is mounted at /sys/fs/cgroup: the lab needs version 1 or 2")
+    if why := cgroups.problem():
+        raise BadInput(why)
     free = shutil.disk_usage(paths.existing(paths.cache())).free
     if free < DISK_NEEDED and not all(LAYERS[n]().ready for n in LAYERS):
         raise BadInput(
