@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from . import plugins
-from .contract import BadInput, BaySpec, Metric, Right
+from .contract import BadInput, BaySpec, Metric, Right, drop_private
 
 if TYPE_CHECKING:
     from .conformance import Report
@@ -181,4 +181,5 @@ def rights(coe: str, options: Mapping[str, str] | None = None) -> tuple[Right, .
 def clean(provisioner: str = "lab") -> tuple[str, ...]:
     """End and remove all that earlier runs left; returns what was removed."""
     removed: tuple[str, ...] = plugins.load("provisioners", provisioner, "provisioner")().clean()
-    return removed
+    keys = drop_private()
+    return (*removed, f"the keys of {keys} processes that have ended") if keys else removed

@@ -91,10 +91,10 @@ def _rights(provisioner: str, bays: list[str], option: list[str]) -> int:
 
 def clean(provisioner: ProvisionerName = "lab", os_cloud: OsCloud = None) -> None:
     """End and remove all that earlier runs left, whatever became of them."""
-    from .. import plugins
+    from .. import api
 
     name_cloud(os_cloud)
-    removed = plugins.load("provisioners", provisioner, "provisioner")().clean()
+    removed = api.clean(provisioner)
     for line in removed:
         typer.echo(f"removed {line}")
     if not removed:

@@ -37,6 +37,7 @@ from coebench.contract import (
     Verb,
     Watch,
     is_service_name,
+    private_folder,
 )
 
 from . import apps, compat
@@ -424,7 +425,7 @@ def _tls(access: Access, session: requests.Session) -> Path | None:
     """Certificates for the session, which reads them from files only: in a private folder, which `close` removes."""
     if not (access.ca or access.cert):
         return None
-    folder = Path(tempfile.mkdtemp(prefix="coebench-tls-"))
+    folder = Path(tempfile.mkdtemp(prefix="tls-", dir=private_folder()))
     files = {}
     for name, text in (("ca", access.ca), ("cert", access.cert), ("key", access.key)):
         if text:
