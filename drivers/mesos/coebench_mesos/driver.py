@@ -183,7 +183,9 @@ class MesosDriver:
         a = self._app(service)
         tasks = a.get("tasks") or []
         checked = bool(a.get("healthChecks"))
-        current = [t for t in tasks if t.get("version") == a["version"] and t.get("state") == "TASK_RUNNING"]
+        # A task keeps the version that it was started in, and scaling makes a new one: it is current since the last real change.
+        since = a.get("versionInfo", {}).get("lastConfigChangeAt") or a["version"]
+        current = [t for t in tasks if t.get("version", "") >= since and t.get("state") == "TASK_RUNNING"]
         ready = sum(1 for t in current if not checked or apps.healthy(t))
         wanted = a["instances"]
         deploying = len(a.get("deployments", []))
