@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from . import plugins
-from .contract import BadInput, BaySpec, Metric, Right, Scenario
+from .contract import BadInput, BaySpec, Metric, Right, Scenario, drop_private
 
 if TYPE_CHECKING:
     from .conformance import Report
@@ -258,7 +258,10 @@ def rights(coe: str, options: Mapping[str, str] | None = None) -> tuple[Right, .
     return giver.rights(spec)
 
 
-def clean(provisioner: str = "lab") -> tuple[str, ...]:
-    """End and remove all that earlier runs left; returns what was removed."""
-    removed: tuple[str, ...] = plugins.load("provisioners", provisioner, "provisioner")().clean()
-    return removed
+def clean(provisioner: str = "lab", *, run: str = "", foreign: bool = False) -> tuple[str, ...]:
+    """End and remove all that earlier runs left; returns what was removed. `run`, `foreign`: of provisioner magnum alone, as
+    MagnumProvisioner.clean has them."""
+    giver = plugins.load("provisioners", provisioner, "provisioner")()
+    removed: tuple[str, ...] = giver.clean(run, foreign) if run or foreign else giver.clean()
+    keys = drop_private()
+    return (*removed, f"the keys of {keys} processes that have ended") if keys else removed

@@ -30,12 +30,17 @@ def facts() -> dict[str, Any]:
 
 def ip_vs() -> bool:
     """Whether the kernel has ip_vs, without which Swarm's virtual IPs and routing mesh are silent."""
-    if Path("/proc/net/ip_vs").exists():
+    return Path("/proc/net/ip_vs").exists() or module("ip_vs")
+
+
+def module(name: str) -> bool:
+    """Whether the kernel that runs has a module built in, loaded, or on disk; a kernel without lists says nothing of itself."""
+    if Path(f"/sys/module/{name}").exists():
         return True
     modules = Path("/lib/modules") / platform.release()
     for listing in ("modules.builtin", "modules.dep"):
         try:
-            if "/ip_vs.ko" in (modules / listing).read_text():
+            if f"/{name}.ko" in (modules / listing).read_text():
                 return True
         except OSError:
             continue

@@ -116,14 +116,13 @@ def clean(
     ] = False,
 ) -> None:
     """End and remove all that earlier runs left, whatever became of them."""
-    from .. import plugins
+    from .. import api
     from ..contract import BadInput
 
     name_cloud(os_cloud)
-    giver = plugins.load("provisioners", provisioner, "provisioner")()
     if (run or foreign) and provisioner != "magnum":
         raise BadInput("--run and --foreign are for what other machines left in a cloud: --provisioner magnum")
-    removed = giver.clean(run, foreign) if run or foreign else giver.clean()
+    removed = api.clean(provisioner, run=run, foreign=foreign)
     for line in removed:
         typer.echo(f"removed {line}")
     if not removed:

@@ -29,6 +29,8 @@ def install(
     """Build what bays need into the user's cache; goes on where an earlier try stopped."""
     from ..lab import install as installing
     from ..lab.engines import ENGINES, engine
+    from ..lab.process import ended_tidily
+    from ..lab.trees import end_children
 
     for coe in coes or []:
         if coe != MAGNUM:
@@ -42,12 +44,21 @@ def install(
         sys.stdout.flush()
 
     wanted = [coe for coe in coes or ENGINES if coe != MAGNUM]
-    with ThreadPoolExecutor(1) as beside:  # Magnum's part is mostly waiting for mirrors, the engines' mostly compiling
-        magnum = beside.submit(lab_magnum.install, say, release) if MAGNUM in (coes or []) else None
-        if wanted:
-            installing.install(wanted, say)
-        if magnum:
-            magnum.result()
+    if not coes:
+        for coe in [coe for coe in wanted if engine(coe).missing()]:
+            say(f"{coe} is left out: {engine(coe).missing()}")
+            wanted.remove(coe)
+    # Magnum's part is mostly waiting for mirrors, the engines' mostly compiling
+    with ended_tidily(), ThreadPoolExecutor(1) as beside:
+        try:
+            magnum = beside.submit(lab_magnum.install, say, release) if MAGNUM in (coes or []) else None
+            if wanted:
+                installing.install(wanted, say)
+            if magnum:
+                magnum.result()
+        except KeyboardInterrupt:
+            end_children()
+            raise
     say("the lab is installed")
 
 
@@ -80,12 +91,13 @@ def up(
     from ..lab import bay as bays
     from ..lab import install as installing
     from ..lab import lock, relay
+    from ..lab.process import ended_tidily
     from ..provision.lab import LabProvisioner
 
     options = {"kubernetes-bin": str(kubernetes_bin.resolve())} if kubernetes_bin else {}
     spec = BaySpec(coe=coe, nodes=nodes, cpu=host_cpu, memory=host_memory << 20, timeouts=timeouts, options=options)
     LabProvisioner().check(spec)
-    with lock.take("lab up"):
+    with ended_tidily(), lock.take("lab up"):
         installing.install([coe], lambda text: typer.echo(text, err=True))
         begun = time.monotonic()
 
@@ -97,8 +109,10 @@ def up(
         bay_name = name or coe
         try:
             bay = bays.LabBay.create(bay_name, spec, layers, images, step)
-        except BaseException:
+        except BaseException as e:
             if bay_name in bays.names() and not bays.LabBay.open(bay_name).state.ready:
+                if isinstance(e, Exception) and (kept := bays.keep_logs(bay_name)):
+                    typer.echo(f"the engines' logs are kept in {kept}", err=True)
                 bays.erase(bay_name)
             raise
         typer.echo(f"{time.monotonic() - begun:6.2f} s  ready", err=True)

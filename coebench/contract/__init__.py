@@ -28,6 +28,7 @@ from .holding import HoldingPort
 from .journal import Journal, Resource
 from .metric import Better, Metric, Sample
 from .observation import Observation, Observe
+from .private import drop_private, private_folder
 from .prober import Account, Answer, Burst, Flow, LoadPlan, LoadResult, Mishap, Prober, Ran, Target
 from .provisioner import Provisioner
 from .registry import ImageRegistry, Pushed, RegistryPort
@@ -127,6 +128,8 @@ __all__ = [
     "Verb",
     "Watch",
     "Workload",
+    "drop_private",
     "is_service_name",
     "now",
+    "private_folder",
 ]

@@ -100,6 +100,7 @@ class LabBay:
             raise BadInput(f"lab bay '{name}' is there already: coebench lab down {name}, or coebench clean")
         state.made = time.time()
         bay.engine.prepare(state.secrets)
+        bay.engine.provide()
         bay.save()
         joins = cgroups.create(f"{name}/switch", 0, 0)
         routes = "".join(f"route add {r}\n" for r in plan.pod_routes())
@@ -287,15 +288,13 @@ class LabBay:
     def save_logs(self, folder: Path) -> None:
         """Copy every host's logs to FOLDER/HOST/."""
         for h in (*self.hosts, *([self.state.registry] if self.state.registry else [])):
-            logs = h.folder / "upper/var/log"
-            if logs.is_dir():
-                to = folder / h.spec.name
-                to.mkdir(parents=True, exist_ok=True)
-                for f in logs.glob("*.log"):
-                    with contextlib.suppress(OSError):
-                        shutil.copyfile(f, to / f.name)
+            to = folder / h.spec.name
+            to.mkdir(parents=True, exist_ok=True)
+            for f in (h.folder / "upper/var/log").glob("*.log"):
+                with contextlib.suppress(OSError):
+                    shutil.copyfile(f, to / f.name)
             with contextlib.suppress(OSError):
-                shutil.copyfile(h.folder / "out", folder / h.spec.name / "making.log")
+                shutil.copyfile(h.folder / "out", to / "making.log")
 
     def delete(self) -> None:
         """Take the bay away: processes, cgroups, folders. Its mounts and links end with its processes."""
@@ -309,6 +308,14 @@ def names() -> list[str]:
     for folder in cgroups.folders():
         found.update(p.name for p in folder.iterdir() if p.is_dir())
     return sorted(found - {"magnum"})
+
+
+def keep_logs(name: str) -> Path | None:
+    """Copy the logs of a bay that failed to where the next one of its name that fails puts its own; None if there are none."""
+    folder = paths.state() / "failed" / name
+    remove(folder)
+    LabBay.open(name).save_logs(folder)
+    return folder if folder.is_dir() else None
 
 
 def erase(name: str) -> None:

@@ -8,6 +8,7 @@ import hashlib
 import os
 import re
 import shutil
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -92,6 +93,18 @@ def key(*parts: str | bytes) -> str:
     return h.hexdigest()[:12]
 
 
+_held: set[int] = set()
+_holding = threading.Lock()
+
+
+@contextlib.contextmanager
+def held() -> Iterator[tuple[int, ...]]:
+    """The descriptors of all locks that this process holds, none of which is let go meanwhile. A program that builds inherits
+    them (`pass_fds`): should we be killed and it not, nobody else builds in the same folder beside it."""
+    with _holding:
+        yield tuple(_held)
+
+
 @contextlib.contextmanager
 def locked(path: Path, say: Say, waiting: str) -> Iterator[None]:
     """Hold an exclusive lock on a file; says `waiting` if that takes another process's end."""
@@ -102,7 +115,14 @@ def locked(path: Path, say: Say, waiting: str) -> Iterator[None]:
         except BlockingIOError:
             say(waiting)
             fcntl.flock(f, fcntl.LOCK_EX)
-        yield
+        with _holding:
+            _held.add(f.fileno())
+        try:
+            yield
+        finally:
+            with _holding:
+                _held.discard(f.fileno())
+            fcntl.flock(f, fcntl.LOCK_UN)  # for a child, too, that inherited it for another lock's sake
 
 
 def remove(path: Path) -> None:

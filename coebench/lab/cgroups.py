@@ -1,6 +1,10 @@
 """The lab's cgroups: one for each host, in every hierarchy of version 1 or in the one of version 2.
 
 All lie below one (`paths.tag`), which is also how leftovers are found: any process in there is ours.
+
+On version 2 a cgroup that hands controllers on may hold no process itself. So controllers are handed on from the machine's root
+down to the bay, and a host's processes are all in leaves of the host's cgroup. What was switched on in the machine's root stays
+on when the lab goes: whether somebody else has come to count on it can't be seen, and it limits nobody.
 """
 
 from __future__ import annotations
@@ -8,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import subprocess
 import time
 from pathlib import Path
 
@@ -15,7 +20,10 @@ from ..contract import BadInput
 from . import paths
 
 _MOUNT = Path("/sys/fs/cgroup")
+_MOUNTS = Path("/proc/mounts")
 PERIOD_US = 100_000
+CONTROLLERS = ("cpuset", "cpu", "io", "memory", "pids", "hugetlb")  # of version 2, that engines know
+NEEDED = ("cpu", "memory", "pids")
 
 
 def version() -> int:
@@ -24,28 +32,82 @@ def version() -> int:
 
 
 def hierarchies() -> list[Path]:
-    """Where cgroups are made: the mount points of all v1 hierarchies with their controllers, or the v2 mount."""
-    if version() == 2:
-        return [_MOUNT]
-    with open("/proc/mounts") as f:
-        mounts = [line.split() for line in f]
-    return [Path(m[1]) for m in mounts if m[2] == "cgroup"]
+    """Where cgroups are made: the mount points of all v1 hierarchies with their controllers; on version 2 its mount, and that of
+    v1's freezer if it is mounted beside it."""
+    v1 = [(Path(path), options.split(",")) for path, kind, options in _mounts() if kind == "cgroup"]
+    if version() == 1:
+        return [path for path, _ in v1]
+    return [_MOUNT, *[path for path, options in v1 if "freezer" in options][:1]]
+
+
+def _mounts() -> list[tuple[str, str, str]]:
+    """Mount point, kind and options of all mounts."""
+    return [(words[1], words[2], words[3]) for line in _MOUNTS.read_text().splitlines() if len(words := line.split()) > 3]
+
+
+def problem() -> str:
+    """Why no host can have a cgroup here; empty if it can."""
+    if not hierarchies():
+        return f"no cgroup hierarchy is mounted at {_MOUNT}: the lab needs version 1 or 2"
+    if version() == 1:
+        return ""
+    if missing := set(NEEDED) - _words(_MOUNT / "cgroup.controllers"):
+        return f"cgroup v2 at {_MOUNT} lacks {', '.join(sorted(missing))} (held by version 1, or not delegated): no limits"
+    held = set(NEEDED) - _words(_MOUNT / "cgroup.subtree_control")
+    # the machine's own root alone has no cgroup.type, and may hold processes nevertheless
+    if held and (_MOUNT / "cgroup.type").exists() and (_MOUNT / "cgroup.procs").read_text().strip():
+        return f"{_MOUNT} is a container's cgroup with processes in it, so it can't hand on {', '.join(sorted(held))}"
+    return ""
+
+
+def freezer() -> str:
+    """Why v1's freezer can't be used here; empty if it is mounted, or can be: version 2 has a freezer of its own, so that the
+    old one is bound to nothing there."""
+    if any(kind == "cgroup" and "freezer" in options.split(",") for _, kind, options in _mounts()):
+        return ""
+    try:
+        lines = [line.split() for line in Path("/proc/cgroups").read_text().splitlines()]
+    except OSError:
+        lines = []
+    if not any(words[0] == "freezer" and words[3] == "1" for words in lines if len(words) > 3):
+        return "this kernel has no cgroup v1 freezer (CONFIG_CGROUP_FREEZER, cgroup_no_v1)"
+    return ""
+
+
+def mount_freezer() -> None:
+    """Mount v1's freezer beside version 2, unless it is mounted. It must be done out here: the kernel makes hierarchies in its
+    first cgroup namespace only. The last bay takes it away (`remove`). Raises BadInput with what mount says."""
+    if any("freezer" in options.split(",") for _, kind, options in _mounts() if kind == "cgroup"):
+        return
+    folder = _freezer_folder()
+    folder.mkdir(parents=True, exist_ok=True)
+    p = subprocess.run(["mount", "-t", "cgroup", "-o", "freezer", "cgroup", str(folder)], capture_output=True, text=True)
+    if p.returncode:
+        raise BadInput(f"cgroup v1's freezer can't be mounted beside version 2: {p.stderr.strip()}")
+
+
+def _freezer_folder() -> Path:
+    return paths.state() / "freezer"
+
+
+def _words(file: Path) -> set[str]:
+    try:
+        return set(file.read_text().split())
+    except OSError:
+        return set()
 
 
 def create(name: str, cpu: float, memory: int) -> list[Path]:
     """Make the cgroup NAME ("BAY/HOST") and limit it; 0 is no limit. Returns the `cgroup.procs` files to join by.
 
     The order matters on version 1: a limit set after children exist can be refused, so it is set here, at once.
+    Raises BadInput if a limit can't be set.
     """
     joins = []
     for top in hierarchies():
         folder = top
         for part in (paths.tag(), *name.split("/")):
-            if version() == 2:
-                controllers = (folder / "cgroup.controllers").read_text().split()
-                for c in controllers:
-                    with contextlib.suppress(OSError):
-                        (folder / "cgroup.subtree_control").write_text(f"+{c}")
+            _hand_on(folder)
             new = folder / part
             new.mkdir(exist_ok=True)
             if (new / "cpuset.cpus").exists() and version() == 1:
@@ -59,13 +121,34 @@ def create(name: str, cpu: float, memory: int) -> list[Path]:
     return joins
 
 
+def leaf(name: str) -> Path | None:
+    """On version 2, where what holds a host's pid 1 has to stay, so that the host's cgroup itself is free of processes."""
+    if version() == 1:
+        return None
+    folder = _MOUNT / paths.tag() / name / "outer"
+    folder.mkdir(exist_ok=True)
+    return folder / "cgroup.procs"
+
+
+def _hand_on(folder: Path) -> None:
+    """On version 2: let the cgroups below a folder have its controllers. One that can't be is missed by `_limit`, if at all."""
+    for controller in CONTROLLERS:
+        if controller in _words(folder / "cgroup.controllers") - _words(folder / "cgroup.subtree_control"):
+            with contextlib.suppress(OSError):
+                (folder / "cgroup.subtree_control").write_text(f"+{controller}")
+
+
 def _limit(folder: Path, cpu: float, memory: int) -> None:
     try:
-        if version() == 2:
-            if cpu and (folder / "cpu.max").exists():
-                (folder / "cpu.max").write_text(f"{int(cpu * PERIOD_US)} {PERIOD_US}")
-            if memory and (folder / "memory.max").exists():
-                (folder / "memory.max").write_text(str(memory))
+        if (folder / "cgroup.controllers").exists():
+            for limit, file, value in (
+                (cpu, "cpu.max", f"{int(cpu * PERIOD_US)} {PERIOD_US}"),
+                (memory, "memory.max", str(memory)),
+            ):
+                if limit and not (folder / file).exists():
+                    raise BadInput(f"cgroup {folder} has no {file}, so the host can't be limited: {problem() or 'not handed on'}")
+                if limit:
+                    (folder / file).write_text(value)
         else:
             if cpu and (folder / "cpu.cfs_quota_us").exists():
                 (folder / "cpu.cfs_period_us").write_text(str(PERIOD_US))
@@ -96,7 +179,7 @@ def cpu_seconds(name: str) -> float:
     for folder in folders(name):
         if (folder / "cpuacct.usage").exists():
             return int((folder / "cpuacct.usage").read_text()) / 1e9
-        if (folder / "cpu.stat").exists() and version() == 2:
+        if (folder / "cpu.stat").exists():
             for line in (folder / "cpu.stat").read_text().splitlines():
                 if line.startswith("usage_usec"):
                     return int(line.split()[1]) / 1e6
@@ -143,3 +226,13 @@ def remove(name: str, timeout: float = 5.0) -> None:
         with contextlib.suppress(OSError):
             for folder in folders():
                 os.rmdir(folder)  # the last bay takes the root with it
+        unmount_freezer()
+
+
+def unmount_freezer() -> None:
+    """Take away the freezer's mount if it is the lab's own and the lab has no cgroup any more."""
+    folder = _freezer_folder()
+    if not folders() and any(path == str(folder) for path, _, _ in _mounts()):
+        subprocess.run(["umount", str(folder)], capture_output=True)
+        with contextlib.suppress(OSError):
+            folder.rmdir()

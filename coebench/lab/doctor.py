@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
 from pathlib import Path
 
 import msgspec
@@ -11,8 +12,9 @@ import psutil
 
 from .. import machine
 from ..contract import BadInput
-from . import bay, cgroups, install, paths
-from .engines import ENGINES
+from . import bay, cgroups, install, netns, paths, trees
+from .engines import ENGINES, engine
+from .magnum import plane as magnum
 
 
 class Finding(msgspec.Struct, frozen=True):
@@ -26,11 +28,9 @@ class Finding(msgspec.Struct, frozen=True):
 def findings() -> tuple[Finding, ...]:
     """All of them, the fatal ones too."""
     found = [_machine(), *_kernel(), _cgroup(), *_size(), *_ready()]
-    left = bay.names()
+    left = [*(["the lab's Magnum"] if magnum.left() else []), *bay.names()]
     if left:
-        found.append(
-            Finding("note", "leftovers", f"bays are up or left: {', '.join(left)} (coebench lab status, coebench clean)")
-        )
+        found.append(Finding("note", "leftovers", f"up or left: {', '.join(left)} (coebench lab status, coebench clean)"))
     else:
         found.append(Finding("ok", "leftovers", "none"))
     return tuple(found)
@@ -49,13 +49,16 @@ def _kernel() -> list[Finding]:
     with open("/proc/filesystems") as f:
         systems = {line.split()[-1] for line in f}
     found = []
-    if "overlay" in systems or _module("overlay"):
+    if "overlay" in systems or machine.module("overlay"):
         found.append(Finding("ok", "overlayfs", "there"))
     else:
         found.append(Finding("no", "overlayfs", "this kernel has none: hosts can't have root file systems"))
     for space in ("net", "mnt", "pid", "uts", "ipc", "cgroup"):
         if not Path(f"/proc/self/ns/{space}").exists():
             found.append(Finding("no", "namespaces", f"this kernel has no {space} namespaces"))
+    if "mqueue" not in systems:
+        found.append(Finding("no", "mqueue", "this kernel has no POSIX message queues: hosts mount /dev/mqueue"))
+    found += _network()
     if machine.ip_vs():
         found.append(Finding("ok", "ip_vs", "there: Swarm's virtual IPs could be served"))
     else:
@@ -65,11 +68,43 @@ def _kernel() -> list[Finding]:
     return found
 
 
+def _network() -> list[Finding]:
+    """What hosts' networks are made of, each tried in a network of its own, which is gone at once."""
+    if os.geteuid() != 0:
+        return []
+    found = []
+    for kind, verdict, use in (
+        ("veth", "no", "hosts have no cables"),
+        ("bridge", "no", "bays have no switch"),
+        ("vxlan", "note", "Swarm has no overlay networks"),
+    ):
+        if not netns.has_link(kind):
+            found.append(Finding(verdict, kind, f"not in this kernel: {use}"))
+    tree = trees.host_tree()
+    if not tree.ready:
+        found.append(Finding("note", "iptables", "not tried: the program comes with coebench lab install"))
+        return found
+    rule = ["-t", "nat", "-A", "POSTROUTING", "-m", "conntrack", "--ctstate", "NEW", "-j", "MASQUERADE"]
+    command = ["unshare", "--net", "chroot", str(tree.path), "/usr/sbin/iptables", *rule]
+    p = subprocess.run(command, capture_output=True, text=True)
+    if p.returncode:
+        said = (p.stderr.strip().splitlines() or ["it failed"])[-1]
+        found.append(Finding("no", "iptables", f"NAT with conntrack can't be had, engines end without it: {said}"))
+    else:
+        found.append(Finding("ok", "network", "veth, bridge, NAT with conntrack" if len(found) == 0 else "NAT with conntrack"))
+    return found
+
+
 def _cgroup() -> Finding:
-    version = cgroups.version()
-    if version == 1:
+    if why := cgroups.problem():
+        return Finding("no", "cgroups", why)
+    if cgroups.version() == 1:
         return Finding("ok", "cgroups", "version 1")
-    return Finding("note", "cgroups", "version 2: Mesos 1.11 knows none of it, so its tasks have no limits")
+    return Finding(
+        "note",
+        "cgroups",
+        "version 2: Mesos 1.11 knows none of it, so its tasks have no limits; the lab was never tried on a machine with it",
+    )
 
 
 def _size() -> list[Finding]:
@@ -88,13 +123,12 @@ def _size() -> list[Finding]:
 
 
 def _ready() -> list[Finding]:
-    return [
-        Finding("ok", coe, "installed")
-        if install.installed(coe)
-        else Finding("note", coe, "not installed yet: coebench lab install (compare does it too)")
-        for coe in ENGINES
-    ]
-
-
-def _module(name: str) -> bool:
-    return Path(f"/sys/module/{name}").exists() or shutil.which("modprobe") is not None
+    found = []
+    for coe in ENGINES:
+        if why := engine(coe).missing():
+            found.append(Finding("note", coe, f"can't run here: {why}"))
+        elif install.installed(coe):
+            found.append(Finding("ok", coe, "installed"))
+        else:
+            found.append(Finding("note", coe, "not installed yet: coebench lab install (compare does it too)"))
+    return found

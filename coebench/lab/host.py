@@ -101,7 +101,8 @@ class Host(msgspec.Struct, kw_only=True):
         argv = [str(d), s.name, f"{s.address}/{s.bits}", s.gateway, s.layers[-1], ":".join(s.layers), *s.payload]
         net = os.open(f"/proc/{switch.pid}/ns/net", os.O_RDONLY)
         try:
-            self.outer = spawn(paths.guest() / "guest/init.sh", argv, joins, d / "out", {9: net}, whole=True)
+            outer = cgroups.leaf(self.cgroup)
+            self.outer = spawn(paths.guest() / "guest/init.sh", argv, joins, d / "out", {9: net}, whole=True, outer=outer)
         finally:
             os.close(net)
         self.pid1 = self.outer.child()
@@ -233,22 +234,28 @@ def spawn(
     whole: bool,
     stdin: str = "",
     net: bool = True,
+    outer: Path | None = None,
 ) -> Process:
     """Start a guest script in new namespaces, detached from us, in the cgroups named, and wait for its "ok" on fd 8.
 
     `whole`: pid 1 of a host, with all six namespaces; else network and mounts only. Without `net` the network stays the
-    machine's. `fds` maps the script's descriptor
-    numbers to ours. Raises BayFailed with what it wrote.
+    machine's. `fds` maps the script's descriptor numbers to ours. `outer` (`cgroups.leaf`): where the process that holds pid 1
+    goes once the cgroup that was joined has become "/" of the new namespace. Raises BayFailed with what it wrote.
     """
     spaces = ["--net", "--mount"] if net else ["--mount"]
+    first = ""
     if whole:
-        spaces += ["--pid", "--uts", "--ipc", "--cgroup", "--fork", "--kill-child=SIGKILL"]
+        spaces += ["--pid", "--uts", "--ipc", "--fork", "--kill-child=SIGKILL"]
+        if outer:
+            first = f"unshare --cgroup sh -ec 'echo $$ > {outer}; exec \"$@\"' sh "
+        else:
+            spaces.append("--cgroup")
     ok_read, ok_write = os.pipe()
     high = {there: fcntl.fcntl(here, fcntl.F_DUPFD, 100) for there, here in {**fds, 8: ok_write}.items()}
     os.close(ok_write)
     moves = " ".join(f"{there}<&{here} {here}<&-" for there, here in high.items())
     join = "".join(f"echo $$ > {f}; " for f in joins)
-    line = f'{join}exec {moves}; exec unshare {" ".join(spaces)} bash {script} "$@"'
+    line = f'{join}exec {moves}; exec {first}unshare {" ".join(spaces)} bash {script} "$@"'
     try:
         with open(log, "ab") as out, tempfile.TemporaryFile() as given:
             given.write(stdin.encode())

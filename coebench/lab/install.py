@@ -16,6 +16,7 @@ from . import cgroups, images, paths, trees
 from .cache import Artefact, Say, key
 from .engines import engine
 from .engines.kubernetes import PROGRAMS
+from .process import ended_tidily
 
 KUBERNETES = "1.20.5+really1.20.2-1.1+deb12u1"
 RECIPES = Path(__file__).parent / "recipes"
@@ -174,11 +175,16 @@ def install(coes: Iterable[str], say: Say) -> float:
     """Build all that bays of these COEs need. Returns the seconds it took. Raises BadInput naming what is missing."""
     begun = time.monotonic()
     check_machine()
-    paths.cache().mkdir(parents=True, exist_ok=True)
-    registry().ensure(say)
+    coes = list(coes)
     for coe in coes:
-        layers(coe, say)
-        image_folder(coe, say)
+        if why := engine(coe).missing():
+            raise BadInput(f"{engine(coe).title} can't run on this machine: {why}")
+    paths.cache().mkdir(parents=True, exist_ok=True)
+    with ended_tidily():
+        registry().ensure(say)
+        for coe in coes:
+            layers(coe, say)
+            image_folder(coe, say)
     return time.monotonic() - begun
 
 
@@ -200,11 +206,11 @@ def check_machine() -> None:
             f"the lab is built from Debian 12's packages for x86-64; this is {ident} {version} on {platform.machine()}: "
             "a Debian 12 machine or virtual machine does"
         )
-    for tool in ("apt-get", "dpkg-deb", "perl", "unshare", "nsenter", "bash"):
+    for tool in ("apt-get", "dpkg-deb", "perl", "unshare", "nsenter", "setpriv", "bash"):
         if not shutil.which(tool):
             raise BadInput(f"{tool} is not on this machine: the lab needs it (Debian's essential packages and perl)")
-    if not cgroups.hierarchies():
-        raise BadInput("no cgroup hierarchy is mounted at /sys/fs/cgroup: the lab needs version 1 or 2")
+    if why := cgroups.problem():
+        raise BadInput(why)
     free = shutil.disk_usage(paths.existing(paths.cache())).free
     if free < DISK_NEEDED and not all(LAYERS[n]().ready for n in LAYERS):
         raise BadInput(

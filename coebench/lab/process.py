@@ -6,7 +6,9 @@ import contextlib
 import os
 import select
 import signal
+import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
@@ -76,6 +78,23 @@ def _started(pid: int) -> int | None:
         return None
     fields = stat[stat.rindex(")") + 2 :].split()
     return None if fields[0] in "ZX" else int(fields[19])
+
+
+@contextlib.contextmanager
+def ended_tidily() -> Iterator[None]:
+    """While this lasts, SIGTERM does what Ctrl-C does. Who has a handler of their own keeps it."""
+    if threading.current_thread() is not threading.main_thread() or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
+        yield
+        return
+
+    def came(number: int, frame: object) -> None:
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, came)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def kill_all(processes: list[Process], timeout: float = 10.0) -> list[Process]:

@@ -6,14 +6,19 @@ machine's own apt sources (Debian 12's), through its own apt configuration.
 
 from __future__ import annotations
 
+import contextlib
+import shutil
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from ..contract import BadInput
 from . import paths
-from .cache import Artefact, Say, key, locked
+from .cache import Artefact, Say, held, key, locked
 
 SUITE = "bookworm"
+_children: set[subprocess.Popen[Any]] = set()
 
 # What hosts run, by who needs it. One tree for all engines: a host is the same whatever runs on it.
 HOST_PACKAGES = (
@@ -69,7 +74,9 @@ def debian(name: str, variant: str, packages: tuple[str, ...]) -> Artefact:
         tool.mkdir(exist_ok=True)
         for deb in work.glob("mmdebstrap_*.deb"):
             run(["dpkg-deb", "-x", str(deb), str(tool)])
-        command = ["perl", str(tool / "usr/bin/mmdebstrap"), "--mode=root", f"--variant={variant}"]
+        # in a pid namespace, so that all its helpers end with it
+        alone = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"]
+        command = [*alone, "perl", str(tool / "usr/bin/mmdebstrap"), "--mode=root", f"--variant={variant}"]
         command += ["--include=" + ",".join(packages), SUITE, str(out), "-"]
         sources = "".join(f"deb {line}\n" for line in apt_sources())
         run(command, cwd=work, stdin=sources)
@@ -101,7 +108,7 @@ def in_tree(tree: Path, work: Path, command: list[str], log: Path, say: Say, ro:
         "sh",
         *command,
     ]
-    with open(log, "ab") as f, subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as p:
+    with open(log, "ab") as f, child(argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as p:
         assert p.stdout
         for line in p.stdout:
             f.write(line)
@@ -140,7 +147,9 @@ def apt_sources_listed() -> bool:
 def download(packages: tuple[str, ...], folder: Path) -> None:
     """Fetch packages' .deb files into a folder."""
     command = ["apt-get", "-o", "APT::Sandbox::User=root", "download", *packages]
-    if subprocess.run(command, cwd=folder, capture_output=True).returncode:
+    try:
+        run(command, cwd=folder)
+    except BadInput:
         with locked(paths.cache() / "apt.lock", lambda _: None, ""):
             run(["apt-get", "update", "-qq"])  # lists older than the mirror's content
         run(command, cwd=folder)
@@ -163,13 +172,38 @@ def download_source(package: str, version: str, folder: Path) -> None:
     run([*base, "source", "-qq", "--download-only", f"{package}={version}"], cwd=folder)
 
 
+@contextlib.contextmanager
+def child(command: list[str], **how: Any) -> Iterator[subprocess.Popen[Any]]:
+    """A program that builds: it ends with this process, however that ends, and with an exception in here; and it holds what
+    locks we hold."""
+    argv = ["setpriv", "--pdeathsig", "KILL", *command]
+    with held() as locks:
+        started = subprocess.Popen(argv, pass_fds=locks, **how)
+    with started as p:
+        _children.add(p)
+        try:
+            yield p
+        except BaseException:
+            p.kill()  # a Ctrl-C reaches it by itself, at a terminal; a SIGTERM to us does not
+            raise
+        finally:
+            _children.discard(p)
+
+
+def end_children() -> None:
+    """End the programs that other threads wait for."""
+    for p in tuple(_children):
+        p.kill()
+
+
 def run(command: list[str], cwd: Path | None = None, stdin: str | None = None) -> str:
     """Run a command to its end and return what it wrote. Raises BadInput with the end of its errors."""
-    try:
-        p = subprocess.run(command, cwd=cwd, input=stdin, capture_output=True, text=True, errors="replace")
-    except FileNotFoundError as e:
-        raise BadInput(f"{command[0]} is not on this machine: the lab needs Debian 12") from e
+    if not shutil.which(command[0]):
+        raise BadInput(f"{command[0]} is not on this machine: the lab needs Debian 12")
+    how: dict[str, Any] = {"stdin": subprocess.PIPE} if stdin is not None else {}
+    with child(command, cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, errors="replace", **how) as p:
+        out, err = p.communicate(stdin)
     if p.returncode:
-        tail = " / ".join(p.stderr.strip().splitlines()[-4:])
+        tail = " / ".join(err.strip().splitlines()[-4:])
         raise BadInput(f"'{' '.join(command[:6])}…' failed: {tail}")
-    return p.stdout
+    return str(out)

@@ -181,15 +181,25 @@ class LabProvisioner:
         return own + tuple(f"lab bay {name}" for name in lab.names())
 
     def clean(self) -> tuple[str, ...]:
-        """Raises BadInput if a run that is alive holds the lab."""
+        """Raises BadInput if a run that is alive holds the lab, BayFailed if something does not go: after all that does."""
         with lock.take("clean"):
-            removed = []
+            removed, stuck = [], []
             if magnum.left():
-                magnum.down()
-                removed.append(MAGNUM)
+                try:
+                    magnum.down()
+                    removed.append(MAGNUM)
+                except (BayFailed, OSError) as e:
+                    stuck.append(f"{MAGNUM}: {e}")
             for name in lab.names():
-                lab.erase(name)
-                removed.append(f"lab bay {name}")
+                try:
+                    lab.erase(name)
+                    removed.append(f"lab bay {name}")
+                except (BayFailed, OSError) as e:
+                    stuck.append(f"lab bay {name}: {e}")
+            cgroups.unmount_freezer()
+            if stuck:
+                gone = f" ({', '.join(removed)}: gone)" if removed else ""
+                raise BayFailed(f"not all could be removed: {'; '.join(stuck)}{gone}")
             return tuple(removed)
 
     def _describe(self, bay: lab.LabBay) -> Bay:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from coebench.lab.marathon.apps import App, Invalid, app_id, merged, normalised
+from coebench.lab.marathon.deployments import planned
 
 
 def errors(spec: Any) -> dict[str, list[str]]:
@@ -119,3 +122,40 @@ def test_ports_of_checks() -> None:
     assert app.port_of({"portName": "admin"}, [31_000, 31_001]) == 31_001
     assert app.port_of({"port": 80}, [31_000, 31_001]) == 80
     assert app.port_of({"portIndex": 2}, [31_000, 31_001]) is None
+
+
+JUNK = (5, 1.5, "x", True, [], [5], [[1]], [{}], {}, {"a": 5}, {"a": []})
+
+
+def places(value: Any, at: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """All parts of an app."""
+    yield at
+    for key in value if isinstance(value, dict) else range(len(value)) if isinstance(value, list) else ():
+        yield from places(value[key], (*at, key))
+
+
+def test_what_is_of_a_wrong_type_is_refused_or_harmless() -> None:
+    container = {
+        "docker": {"image": "x:1"},
+        "portMappings": [{"containerPort": 80}],
+        "volumes": [{"containerPath": "a", "hostPath": "b"}],
+    }
+    whole = {"id": "/a", "container": container, "healthChecks": [{"path": "/"}], "readinessChecks": [{}], "args": ["x"]}
+    other = App(normalised({"id": "/z", "cmd": "x"}), "1", "1")
+    for base in (normalised(whole), other.spec):
+        for place in [*places(base), ("ports",), ("uris",), ("user",), ("role",), ("portDefinitions",)]:
+            for junk in JUNK:
+                changed = copy.deepcopy(base)
+                part: Any = changed
+                for key in place[:-1]:
+                    part = part[key]
+                if place:
+                    part[place[-1]] = junk
+                try:
+                    app = App(normalised(changed if place else junk), "1", "1")
+                except Invalid:
+                    continue
+                app.shown()
+                for check in app.spec["healthChecks"] + app.spec["readinessChecks"]:
+                    app.port_of(check, [1, 2])
+                planned({app.id: None}, {app.id: app, "/z": other}, "1")

@@ -104,6 +104,13 @@ def test_nothing_is_killed_for_a_new_one_that_is_not_good() -> None:
     assert decide(RESTART, new, there).kill == ()
 
 
+def test_who_is_named_goes_though_an_update_is_under_way() -> None:
+    old, new = app(instances=3), app(version="2", instances=2, cmd="y")
+    stays, named, fresh = instance(old), instance(old), instance(new)
+    assert named in decide(RESTART, new, [stays, named, fresh], doomed=[named.id]).kill
+    assert fresh in decide(RESTART, new, [stays, named, fresh], doomed=[fresh.id]).kill
+
+
 @settings(max_examples=150, deadline=None)
 @given(
     wanted=some.integers(0, 9),

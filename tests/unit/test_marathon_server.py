@@ -97,6 +97,10 @@ def test_errors(served: Served) -> None:
     assert served.ask("POST", "/v2/apps", b"{")[1]["message"] == "Invalid JSON"
     assert served.ask("PATCH", "/v2/apps/none", {"instances": 1})[0] == 404
     assert served.ask("POST", "/v2/apps", [])[0] == 422
+    status, body = served.ask("POST", "/v2/apps", {"id": "a", "cmd": "x", "healthChecks": 5})
+    assert status == 422 and body["details"] == [{"path": "/healthChecks", "errors": ["must be a list"]}]
+    assert served.ask("PUT", "/v2/apps", ["x"])[0] == 422
+    assert served.ask("PUT", "/v2/apps/none", {"version": [1]})[0] == 404
     status, body = served.ask("POST", "/v2/apps", {"id": "a"})
     assert status == 422 and body["details"][0]["path"] == "/"
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import sqlite3
 from pathlib import Path
+
+import pytest
 
 from coebench.lab.marathon import clock
 from coebench.lab.marathon.apps import App, normalised
@@ -24,6 +27,25 @@ def test_keeps_what_was_committed(tmp_path: Path) -> None:
     again = Store(tmp_path / "new" / "folder")
     assert again.load("app") == {"/b": {"x": 3}}
     assert again.load("meta") == {"framework_id": "f"}
+
+
+def test_what_could_not_be_written_is_written_next_time(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    store.put("app", "/a", {"x": 1})
+    store.commit()
+    other = sqlite3.connect(tmp_path / "state.sqlite")
+    other.execute("CREATE TRIGGER full BEFORE INSERT ON thing WHEN new.key = '/c' BEGIN SELECT RAISE(ABORT, 'disk full'); END")
+    other.commit()
+    store.put("app", "/b", {"x": 2})
+    store.put("app", "/c", {"x": 3})
+    with pytest.raises(sqlite3.Error, match="disk full"):
+        store.commit()
+    assert Store(tmp_path).load("app") == {"/a": {"x": 1}}, "all or nothing"
+    other.execute("DROP TRIGGER full")
+    other.commit()
+    store.put("app", "/d", {"x": 4})
+    store.commit()
+    assert Store(tmp_path).load("app") == {"/a": {"x": 1}, "/b": {"x": 2}, "/c": {"x": 3}, "/d": {"x": 4}}
 
 
 def test_instances_come_back_as_they_were() -> None:

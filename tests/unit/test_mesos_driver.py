@@ -26,6 +26,7 @@ class Marathon:
 
     def __init__(self) -> None:
         self.tasks: list[dict[str, Any]] = []
+        self.more: dict[str, Any] = {}
         self.requests: Counter[str] = Counter()
         self.authorised: set[str | None] = set()
         self.streams: list[Any] = []
@@ -85,6 +86,7 @@ class Marathon:
             "tasks": self.tasks,
             "deployments": [],
             "somethingNew": {"nested": [1]},
+            **self.more,
         }
 
     def task(self, name: str, state: str = "TASK_RUNNING") -> dict[str, Any]:
@@ -142,6 +144,17 @@ def test_unknown_fields_are_ignored(marathon: Marathon, driver: MesosDriver) -> 
     marathon.tasks = [marathon.task("t1")]
     (i,) = driver.instances("web")
     assert (i.id, i.version, i.node, i.address, i.port) == ("t1", "v7", "n1", "10.0.0.5", 31000)
+
+
+def test_progress_counts_what_was_there_before_scaling(marathon: Marathon, driver: MesosDriver) -> None:
+    """Scaling gives the app a new version, and its tasks keep theirs."""
+    marathon.tasks = [marathon.task("t1")]
+    marathon.more = {"version": "2026-01-02T00:00:00.000Z", "versionInfo": {"lastConfigChangeAt": "2026-01-01T00:00:00.000Z"}}
+    progress = driver.progress("web")
+    assert (progress.done, progress.ready) == (True, 1)
+    marathon.more["versionInfo"]["lastConfigChangeAt"] = "2026-01-02T00:00:00.000Z"  # but an update does
+    progress = driver.progress("web")
+    assert (progress.done, progress.ready) == (False, 0)
 
 
 def test_every_request_is_authorised(marathon: Marathon, driver: MesosDriver) -> None:

@@ -32,7 +32,9 @@ class Engine(ABC):
 
     @classmethod
     def check(cls, spec: BaySpec) -> None:
-        """Raise BadInput for options that the engine doesn't know."""
+        """Raise BadInput for options that the engine doesn't know, and if it can't run on this machine."""
+        if why := cls.missing():
+            raise BadInput(f"{cls.title} can't run on this machine: {why}")
         for name in spec.options:
             if name not in cls.options:
                 known = ", ".join(cls.options) or "none"
@@ -42,6 +44,14 @@ class Engine(ABC):
     def artefacts(cls) -> tuple[Artefact, ...]:
         """Layers of an engine that a package brings, uppermost first; built once, kept in the cache."""
         return ()
+
+    @classmethod
+    def missing(cls) -> str:
+        """What this machine lacks for the engine, while others may run on it; empty if nothing."""
+        return ""
+
+    def provide(self) -> None:  # noqa: B027
+        """Make what the machine has to have before a bay's first cgroup is made. Raises BadInput."""
 
     @abstractmethod
     def files(self, host: str, role: Role) -> Mapping[str, str]:

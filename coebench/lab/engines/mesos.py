@@ -51,6 +51,15 @@ class Mesos(Engine):
         if not re.fullmatch(r"[1-9]\d{0,2}secs|([1-9]|1[0-5])mins", given):
             raise BadInput(f"mesos: ping-timeout is 1secs to 15mins, not '{given}'")
 
+    @classmethod
+    def missing(cls) -> str:
+        why = cgroups.freezer()
+        return f"Mesos 1.11 needs cgroup v1's freezer to put instances into their images, and {why}" if why else ""
+
+    def provide(self) -> None:
+        if cgroups.version() == 2:
+            cgroups.mount_freezer()
+
     def files(self, host: str, role: Role) -> Mapping[str, str]:
         return {ENV: "".join(f"{name}='{value}'\n" for name, value in self._env(host, role).items())}
 
@@ -136,7 +145,7 @@ class Mesos(Engine):
             "coebench's, TLS is off",
         )
         if cgroups.version() == 2:
-            notes += ("this machine has cgroup v2, which Mesos 1.11 doesn't know: no CPU or memory limits, no image isolation",)
+            notes += ("this machine has cgroup v2, which Mesos 1.11 doesn't know: instances have no CPU or memory limits",)
         return notes
 
 

@@ -46,19 +46,26 @@ mount -t tmpfs -o mode=1777 tmpfs "$R/dev/shm"
 mount -t mqueue mqueue "$R/dev/mqueue"
 
 # the cgroup namespace makes the host's own cgroup "/" of each hierarchy, so that every engine keeps its default paths
-if [ -e /sys/fs/cgroup/cgroup.controllers ]; then   # cgroup v2
+# (A hierarchy that is mounted nowhere on the machine is not one in which the lab could make a cgroup for this host.)
+MOUNTS=$(cat /proc/self/mounts)
+mounted() { [[ $MOUNTS =~ " cgroup "[^\ ]*,"$1"[,\ ] ]]; }
+v1() { # HIERARCHY's controllers or name=NAME: mount it
+  m=$R/sys/fs/cgroup/${1#name=}; mkdir -p "$m"
+  case $1 in name=*) o=none,$1;; *) o=$1;; esac
+  mount -t cgroup -o "$o" cgroup "$m"
+  mkdir -p "$m/init"; echo 1 > "$m/init/cgroup.procs"
+}
+if [ -e /sys/fs/cgroup/cgroup.controllers ]; then   # cgroup v2: controllers can be handed on since no process is in "/" itself
   mount -t cgroup2 cgroup2 "$R/sys/fs/cgroup"
   mkdir -p "$R/sys/fs/cgroup/init"; echo 1 > "$R/sys/fs/cgroup/init/cgroup.procs"
-  for c in $(cat "$R/sys/fs/cgroup/cgroup.controllers"); do echo "+$c" > "$R/sys/fs/cgroup/cgroup.subtree_control" || :; done
+  for c in $(cat "$R/sys/fs/cgroup/cgroup.controllers"); do echo "+$c" > "$R/sys/fs/cgroup/cgroup.subtree_control"; done
+  if mounted freezer; then v1 freezer; fi   # for Mesos, on a mount point that is an empty cgroup of v2
 else
   mount -t tmpfs -o mode=755 tmpfs "$R/sys/fs/cgroup"
   while IFS=: read -r _ c _; do
-    [ -n "$c" ] || continue
-    m=$R/sys/fs/cgroup/${c#name=}; mkdir -p "$m"
-    case $c in name=*) o=none,$c;; *) o=$c;; esac
-    mount -t cgroup -o "$o" cgroup "$m"
+    [ -n "$c" ] && mounted "$c" || continue
+    v1 "$c"
     case $c in *,*) for one in $(echo "$c" | tr , ' '); do ln -sfn "$c" "$R/sys/fs/cgroup/$one"; done;; esac
-    mkdir -p "$m/init"; echo 1 > "$m/init/cgroup.procs"
   done < /proc/1/cgroup
 fi
 

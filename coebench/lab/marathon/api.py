@@ -282,7 +282,7 @@ class Api:
             raise Failure(422, "Object is not valid", details=[{"path": "/id", "errors": ["must be the app's own"]}])
         old = self.scheduler.apps.get(name)
         if set(given) - {"id"} == {"version"}:
-            given = self._version(name, given["version"]).spec
+            given = self._version(name, str(given["version"])).spec
             partial = False
         else:
             partial = request.method == "PATCH" or request.flag("partialUpdate", True)
@@ -301,7 +301,9 @@ class Api:
             raise Failure(400, "Invalid JSON", details=[{"path": "", "errors": ["error.expected.jsarray"]}])
         partial = request.method == "PATCH" or request.flag("partialUpdate", True)
         target: dict[str, App | None] = {}
-        for item in given:
+        for index, item in enumerate(given):
+            if not isinstance(item, dict):
+                raise Invalid([{"path": f"({index})", "errors": ["error.expected.jsobject"]}])
             name = app_id(str(item.get("id", "")))
             target[name] = self._made({**item, "id": name}, self.scheduler.apps.get(name), partial)
         deployment = self.scheduler.change(target, request.flag("force"))

@@ -189,6 +189,12 @@ def normalised(given: Json, service_ports: Iterable[int] = ()) -> Json:
         check.wrong(name, "is not known here")
         del spec[name]
     spec = {**DEFAULTS, **spec}
+    for name, kind in KINDS.items():
+        if name in spec:
+            check.kind(spec[name], kind, name)
+    for name, kind in (("healthChecks", dict), ("readinessChecks", dict), ("dependencies", str)):
+        for index, one in enumerate(spec[name] if isinstance(spec[name], list) else ()):
+            check.kind(one, kind, f"{name}({index})")
     check.done()
 
     _id(spec, check)
@@ -207,6 +213,28 @@ def normalised(given: Json, service_ports: Iterable[int] = ()) -> Json:
     return dict(sorted(spec.items()))
 
 
+# of what is taken apart below
+KINDS: dict[str, type] = {
+    "constraints": list,
+    "container": dict,
+    "dependencies": list,
+    "env": dict,
+    "healthChecks": list,
+    "labels": dict,
+    "networks": list,
+    "readinessChecks": list,
+    "requirePorts": bool,
+    "upgradeStrategy": dict,
+    "user": str,
+}
+WORDS: dict[type, str] = {
+    bool: "must be true or false",
+    dict: "must be an object",
+    list: "must be a list",
+    str: "must be a string",
+}
+
+
 class _Check:
     def __init__(self) -> None:
         self._errors: dict[str, list[str]] = {}
@@ -218,6 +246,9 @@ class _Check:
         if not condition:
             self.wrong(path, reason)
         return condition
+
+    def kind(self, value: Any, kind: type, path: str) -> bool:
+        return self.that(isinstance(value, kind), path, WORDS[kind])
 
     def number(self, spec: Json, name: str, least: float, most: float | None = None, path: str = "") -> None:
         value = spec.get(name)
@@ -263,10 +294,10 @@ def _container(spec: Json, check: _Check) -> None:
     container = spec.get("container")
     if container is None:
         return
-    if not check.that(isinstance(container, dict), "container", "must be an object"):
-        spec.pop("container")
-        return
     container = {k: v for k, v in container.items() if v not in (None, [], {})}
+    for name, kind in (("docker", dict), ("volumes", list)):
+        if name in container and not check.kind(container[name], kind, f"container/{name}"):
+            del container[name]
     docker = {k: v for k, v in (container.get("docker") or {}).items() if v not in (None, [], {}, False)}
     mappings = docker.pop("portMappings", None)
     if mappings and "portMappings" not in container:
@@ -284,7 +315,7 @@ def _container(spec: Json, check: _Check) -> None:
     for index, volume in enumerate(volumes):
         fine = isinstance(volume, dict) and volume.get("containerPath") and volume.get("hostPath")
         check.that(bool(fine), f"container/volumes({index})", "must have containerPath and hostPath: others are not known")
-    container["volumes"] = [{k: v for k, v in volume.items() if v is not None} for volume in volumes]
+    container["volumes"] = [{k: v for k, v in v.items() if v is not None} for v in volumes if isinstance(v, dict)]
     spec["container"] = container
 
 
@@ -303,22 +334,24 @@ def _ports(spec: Json, check: _Check, taken: set[int]) -> None:
             definitions = [{"port": 0, "name": "default"}]
         lists, path, own, service = definitions, "portDefinitions", "port", "port"
     if not check.that(isinstance(lists, list) and all(isinstance(p, dict) for p in lists), path, "must be objects"):
-        return
+        lists = []
     complete: list[Json] = []
-    names: set[str | None] = set()
+    names: set[str] = set()
     for index, port in enumerate(lists):
         port = {k: v for k, v in port.items() if v is not None}
         port.setdefault("protocol", "tcp")
         port.setdefault("labels", {})
         for name in {own, service, "containerPort"} & port.keys() | {own}:
             value = port.setdefault(name, 0)
-            check.that(_is_int(value) and 0 <= value <= 65535, f"{path}({index})/{name}", "must be a port number")
+            if not check.that(_is_int(value) and 0 <= value <= 65535, f"{path}({index})/{name}", "must be a port number"):
+                port[name] = 0
         if port.get(service, 0) == 0:
             port[service] = _service_port(taken)
         taken.add(port[service])
         label = port.get("name")
-        check.that(label is None or label not in names, f"{path}({index})/name", "must be unique")
-        names.add(label)
+        if label is not None and check.kind(label, str, f"{path}({index})/name"):
+            check.that(label not in names, f"{path}({index})/name", "must be unique")
+            names.add(label)
         complete.append(port)
     if path == "portDefinitions":
         spec["portDefinitions"] = complete

@@ -152,7 +152,7 @@ def decide(action: str | None, app: App, instances: list[Instance], doomed: Iter
     if action == STOP:
         return Decision(kill=tuple(i for i in instances if not i.killing), done=not instances)
     if action == RESTART:
-        return _replace(app, instances)
+        return _replace(app, instances, set(doomed))
     return _scale(app, instances, set(doomed))
 
 
@@ -191,10 +191,11 @@ def limits(app: App, present: int) -> tuple[int, int]:
     return least, most
 
 
-def _replace(app: App, instances: list[Instance]) -> Decision:
-    """Rolling update: new ones up to the most, then old ones down to the least, as often as it takes."""
-    old = [i for i in instances if i.config != app.config_at]
-    new = [i for i in instances if i.config == app.config_at]
+def _replace(app: App, instances: list[Instance], doomed: set[str]) -> Decision:
+    """Rolling update: new ones up to the most, then old ones down to the least, as often as it takes. The doomed go at once."""
+    named = [i for i in instances if i.active and i.id in doomed]
+    old = [i for i in instances if i.config != app.config_at and i not in named]
+    new = [i for i in instances if i.config == app.config_at and i not in named]
     active_old = sorted((i for i in old if i.active), key=lambda i: _worth(app, i))
     active_new = [i for i in new if i.active]
     least, most = limits(app, len(active_old) + len(active_new))
@@ -202,11 +203,11 @@ def _replace(app: App, instances: list[Instance]) -> Decision:
     start = max(0, min(app.instances - len(active_new), most - len(instances)))
     useless = [i for i in active_old if not i.good]
     spare = sum(i.good for i in active_old + active_new) - least
-    kill = useless + [i for i in active_old if i.good][: max(0, spare)]
+    kill = named + useless + [i for i in active_old if i.good][: max(0, spare)]
     surplus = len(active_new) - app.instances
     if surplus > 0:
         kill += sorted(active_new, key=lambda i: _worth(app, i))[:surplus]
     if not app.instances:
         kill = [i for i in instances if i.active]
-    done = not old and sum(i.good for i in active_new) == app.instances and len(instances) == app.instances
+    done = not old and not named and sum(i.good for i in active_new) == app.instances and len(instances) == app.instances
     return Decision(start, tuple(kill), done)

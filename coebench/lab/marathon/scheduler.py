@@ -126,9 +126,11 @@ class Scheduler:
             raise Locked([d.id for d in locks])
         for deployment in locks:
             self._end(deployment, "deployment_failed")
+        # an update that is cut short, by another number of instances above all, goes on
+        outdated = {app.id for app in target.values() if app and self._has_outdated(app)}
         versions = [app.version for app in target.values() if app]
         original = {app_id: self.apps.get(app_id) for app_id in target}
-        deployment = planned(original, target, max(versions, default=stamp()), restart, doomed)
+        deployment = planned(original, target, max(versions, default=stamp()), {*restart, *outdated}, doomed)
         self.deployments[deployment.id] = deployment
         for app_id, app in target.items():
             if app is not None:
@@ -144,6 +146,10 @@ class Scheduler:
         self._announce(deployment)
         self.settle()
         return deployment
+
+    def _has_outdated(self, app: App) -> bool:
+        """Whether instances are there that would have to be replaced by this app's."""
+        return any(i.config != app.config_at and not i.killing for i in self.instances.get(app.id, {}).values())
 
     def next_version(self, app_id: str) -> str:
         known = self.versions.get(app_id, {})
@@ -373,6 +379,10 @@ class Scheduler:
         if instance.unreachable_at is not None:
             self._forget(instance)
             return
+        self._order_kill(instance)
+
+    def _order_kill(self, instance: Instance) -> None:
+        """Tell Mesos, and again until it says that the task has ended: a master that has just begun does not know it yet."""
         self._send_kill(instance.id, instance.agent_id)
         self._later(("kill", instance.id), KILL_RETRY, lambda: self._kill_again(instance))
 
@@ -454,7 +464,7 @@ class Scheduler:
                 instance.confirmed = False
                 if instance.killing:
                     self._touched.add(instance.app_id)
-                    self._send_kill(instance.id, instance.agent_id)
+                    self._order_kill(instance)
         self._touched.update(self.apps)
         self._reconcile(RECONCILE_RETRY[0])
         self._send("RECONCILE", reconcile={"tasks": []})  # whatever runs that is not known here

@@ -36,19 +36,26 @@ class Store:
         self._changes[kind, key] = None
 
     def commit(self) -> None:
+        """Raises sqlite3.Error if it can't be written (a full disk, a lock): then nothing of it is, and all is kept for the next
+        time."""
         if not self._changes:
             return
-        changes, self._changes = self._changes, {}
         self._db.execute("BEGIN IMMEDIATE")
-        for (kind, key), value in changes.items():
-            if value is None:
-                self._db.execute("DELETE FROM thing WHERE kind = ? AND key = ?", (kind, key))
-            else:
-                self._db.execute(
-                    "INSERT INTO thing VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET value = excluded.value",
-                    (kind, key, value),
-                )
-        self._db.execute("COMMIT")
+        try:
+            for (kind, key), value in self._changes.items():
+                if value is None:
+                    self._db.execute("DELETE FROM thing WHERE kind = ? AND key = ?", (kind, key))
+                else:
+                    self._db.execute(
+                        "INSERT INTO thing VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET value = excluded.value",
+                        (kind, key, value),
+                    )
+            self._db.execute("COMMIT")
+        except BaseException:
+            if self._db.in_transaction:  # SQLite itself ends it after some errors
+                self._db.execute("ROLLBACK")
+            raise
+        self._changes = {}
 
     def close(self) -> None:
         self.commit()

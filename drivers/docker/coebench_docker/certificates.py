@@ -9,7 +9,7 @@ from typing import Any
 import docker
 from docker.tls import TLSConfig
 
-from coebench.contract import Access
+from coebench.contract import Access, private_folder
 
 
 class Client(docker.APIClient):
@@ -24,7 +24,7 @@ def tls_files(access: Access) -> tuple[Path | None, TLSConfig | None]:
     """The access's certificates in a folder that only this user may read, and the configuration that names them."""
     if not (access.ca or access.cert):
         return None, None
-    folder = Path(tempfile.mkdtemp(prefix="coebench-docker-"))
+    folder = Path(tempfile.mkdtemp(prefix="tls-", dir=private_folder()))
     paths = {}
     for name, text in (("ca", access.ca), ("cert", access.cert), ("key", access.key)):
         if text:

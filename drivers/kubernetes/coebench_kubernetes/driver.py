@@ -36,11 +36,14 @@ from coebench.contract import (
     Verb,
     Watch,
     is_service_name,
+    private_folder,
 )
 
 from . import pods, rights, specs
 
 NAMESPACE = "coebench"
+TIMEOUT = 30.0  # seconds for an answer
+SILENCE = 90.0  # seconds without a byte after which a watch's stream is taken to be dead; a bookmark comes each minute
 TERMINATING = 60.0  # seconds that a namespace may take to go
 T = TypeVar("T")
 
@@ -91,12 +94,16 @@ class KubernetesDriver:
         configuration = client.Configuration()
         try:
             content = yaml.safe_load(access.kubeconfig)
-            config.load_kube_config_from_dict(content, client_configuration=configuration)
+            # The client keeps keys in files until the process ends, shared by all connections that use them.
+            where = str(private_folder())
+            config.load_kube_config_from_dict(content, client_configuration=configuration, temp_file_path=where)
         except (config.ConfigException, yaml.YAMLError, KeyError, TypeError) as e:
             raise BadInput(f"the kubeconfig can't be used: {' '.join(str(e).split())}") from e
         configuration.connection_pool_maxsize = 32
         configuration.retries = False  # a retry would be hidden in a latency
-        driver = cls(client.ApiClient(configuration), access.options)
+        api = client.ApiClient(configuration)
+        _have_patience(api.rest_client, TIMEOUT)
+        driver = cls(api, access.options)
         driver._call("reaching the API server", lambda: client.VersionApi(driver._api).get_code())
         return driver
 
@@ -286,13 +293,17 @@ class KubernetesDriver:
             while not watch.closed.is_set():
                 listed = self._list_pods(service)
                 watch.snapshot(pods.instance(p) for p in listed["items"])
-                response = self._core.list_namespaced_pod(
-                    self._namespace,
-                    watch=True,
-                    label_selector=f"{specs.SERVICE}={service}",
-                    resource_version=listed["metadata"]["resourceVersion"],
-                    allow_watch_bookmarks=True,
-                    _preload_content=False,
+                response = self._call(
+                    "watching pods",
+                    lambda listed=listed: self._core.list_namespaced_pod(  # type: ignore[misc]
+                        self._namespace,
+                        watch=True,
+                        label_selector=f"{specs.SERVICE}={service}",
+                        resource_version=listed["metadata"]["resourceVersion"],
+                        allow_watch_bookmarks=True,
+                        _preload_content=False,
+                        _request_timeout=(TIMEOUT, SILENCE),
+                    ),
                 )
                 with lock:
                     stream[:] = [response]
@@ -386,6 +397,16 @@ class KubernetesDriver:
             raise _error(what, e) from e
         except (urllib3.exceptions.HTTPError, OSError) as e:
             raise EngineError(what, f"{type(e).__name__}: {e}") from e
+
+
+def _have_patience(rest: Any, seconds: float) -> None:
+    """Give every request that has no timeout of its own this one: the client would wait for ever for a server that is silent."""
+    ask = rest.request
+
+    def request(*args: Any, **kw: Any) -> Any:
+        return ask(*args, **{**kw, "_request_timeout": kw.get("_request_timeout") or seconds})
+
+    rest.request = request
 
 
 def _known(service: str) -> None:

@@ -37,6 +37,7 @@ from coebench.contract import (
     Verb,
     Watch,
     is_service_name,
+    private_folder,
 )
 
 from . import apps, compat
@@ -182,7 +183,9 @@ class MesosDriver:
         a = self._app(service)
         tasks = a.get("tasks") or []
         checked = bool(a.get("healthChecks"))
-        current = [t for t in tasks if t.get("version") == a["version"] and t.get("state") == "TASK_RUNNING"]
+        # A task keeps the version that it was started in, and scaling makes a new one: it is current since the last real change.
+        since = a.get("versionInfo", {}).get("lastConfigChangeAt") or a["version"]
+        current = [t for t in tasks if t.get("version", "") >= since and t.get("state") == "TASK_RUNNING"]
         ready = sum(1 for t in current if not checked or apps.healthy(t))
         wanted = a["instances"]
         deploying = len(a.get("deployments", []))
@@ -424,7 +427,7 @@ def _tls(access: Access, session: requests.Session) -> Path | None:
     """Certificates for the session, which reads them from files only: in a private folder, which `close` removes."""
     if not (access.ca or access.cert):
         return None
-    folder = Path(tempfile.mkdtemp(prefix="coebench-tls-"))
+    folder = Path(tempfile.mkdtemp(prefix="tls-", dir=private_folder()))
     files = {}
     for name, text in (("ca", access.ca), ("cert", access.cert), ("key", access.key)):
         if text:

@@ -37,6 +37,7 @@ from coebench.contract import (
     Verb,
     Watch,
     is_service_name,
+    private_folder,
 )
 
 from . import specs, tasks
@@ -420,7 +421,7 @@ def _tls(access: Access) -> tuple[Path | None, TLSConfig | None]:
     """docker-py reads certificates from files only: written to a private folder, which `close` removes."""
     if not (access.ca or access.cert):
         return None, None
-    folder = Path(tempfile.mkdtemp(prefix="coebench-tls-"))
+    folder = Path(tempfile.mkdtemp(prefix="tls-", dir=private_folder()))
     names = {"ca": access.ca, "cert": access.cert, "key": access.key}
     files = {name: str(folder / f"{name}.pem") for name, text in names.items() if text}
     for name, file in files.items():

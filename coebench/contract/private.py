@@ -1,0 +1,80 @@
+"""Keys that a client library reads from files only: in a folder that nobody else may read, and that a killed process's `clean`
+finds.
+
+The folder is held by a lock, which the kernel gives back with the process, so that what has no holder is a leftover.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import fcntl
+import os
+import shutil
+import tempfile
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import platformdirs
+
+_lock = threading.Lock()
+_held: dict[Path, tuple[int, Path]] = {}  # the folder above → the process that made it, this process's folder
+
+
+def private_folder() -> Path:
+    """This process's folder for secrets, below the user's state folder (COEBENCH_STATE); it is removed when the process ends.
+    What a connection puts there it removes itself when it is closed. Raises OSError if none can be made."""
+    base = _base()
+    with _lock:
+        pid, folder = _held.get(base, (0, base))
+        if pid != os.getpid() or not folder.is_dir():
+            with _alone(base):
+                folder = Path(tempfile.mkdtemp(prefix="process-", dir=base))
+                holder = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+                fcntl.flock(holder, fcntl.LOCK_EX)
+            _held[base] = os.getpid(), folder
+            atexit.register(_drop_own, os.getpid(), folder)
+        return folder
+
+
+def drop_private() -> int:
+    """Remove the folders of processes that have ended; returns how many there were."""
+    base = _base()
+    if not base.is_dir():
+        return 0
+    gone = 0
+    with _alone(base):
+        for folder in base.glob("process-*"):
+            holder = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            try:
+                fcntl.flock(holder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                continue
+            finally:
+                os.close(holder)
+            shutil.rmtree(folder, ignore_errors=True)
+            gone += 1
+    return gone
+
+
+def _base() -> Path:
+    return Path(os.environ.get("COEBENCH_STATE") or platformdirs.user_state_path("coebench")) / "private"
+
+
+@contextlib.contextmanager
+def _alone(base: Path) -> Iterator[None]:
+    """One process at a time: a folder that was just made is not yet held."""
+    base.mkdir(parents=True, exist_ok=True)
+    base.chmod(0o700)
+    fd = os.open(base, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(fd)
+
+
+def _drop_own(pid: int, folder: Path) -> None:
+    if pid == os.getpid():  # and no child of a fork
+        shutil.rmtree(folder, ignore_errors=True)

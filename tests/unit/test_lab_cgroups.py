@@ -1,0 +1,135 @@
+"""cgroups: made-up trees, and on a kernel that has version 2 beside version 1, as here, the real rules of version 2."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from coebench.contract import BadInput, BayFailed, BaySpec
+from coebench.lab import bay, cgroups, host, install, paths
+from coebench.lab.engines import engine
+
+UNIFIED = Path("/sys/fs/cgroup/unified")
+
+
+@pytest.fixture
+def v2(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A root of version 2 as files."""
+    root = tmp_path / "cgroup"
+    root.mkdir()
+    (root / "cgroup.controllers").write_text("cpuset cpu io memory pids rdma\n")
+    (root / "cgroup.subtree_control").write_text("memory pids\n")
+    (root / "cgroup.procs").write_text("1\n")
+    mounts = tmp_path / "mounts"
+    mounts.write_text(f"cgroup2 {root} cgroup2 rw,nsdelegate 0 0\n")
+    monkeypatch.setattr(cgroups, "_MOUNT", root)
+    monkeypatch.setattr(cgroups, "_MOUNTS", mounts)
+    monkeypatch.setenv("COEBENCH_STATE", str(tmp_path / "state"))
+    return root
+
+
+def test_what_engines_know_is_handed_on_and_nothing_else(v2: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    written: list[str] = []
+    plain = Path.write_text
+
+    def write(self: Path, text: str) -> int:  # the kernel's file is no file that holds what was written last
+        if self.name == "cgroup.subtree_control":
+            written.append(text)
+            return 0
+        return plain(self, text)
+
+    monkeypatch.setattr(Path, "write_text", write)
+    assert [f.relative_to(v2).parts[1:] for f in cgroups.create("bay/c1", 0, 0)] == [("bay", "c1", "cgroup.procs")]
+    assert written == ["+cpuset", "+cpu", "+io"]  # the rest is on already, or no engine's
+
+
+def test_a_limit_that_can_t_be_set_is_an_error_not_a_host_without_it(v2: Path) -> None:
+    made = v2 / paths.tag() / "bay/c1"
+    made.mkdir(parents=True)
+    (made / "cgroup.controllers").write_text("pids\n")
+    with pytest.raises(BadInput, match=r"no memory\.max"):
+        cgroups.create("bay/c1", 0, 1 << 30)
+    (made / "memory.max").write_text("max\n")
+    cgroups.create("bay/c1", 0, 1 << 30)
+    assert (made / "memory.max").read_text() == str(1 << 30)
+
+
+def test_a_machine_that_can_t_have_hosts_says_why(v2: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert cgroups.problem() == ""
+    (v2 / "cgroup.type").write_text("domain\n")  # which the machine's own root has not
+    assert "can't hand on cpu" in cgroups.problem()
+    (v2 / "cgroup.procs").write_text("")
+    assert cgroups.problem() == ""
+    (v2 / "cgroup.controllers").write_text("hugetlb\n")
+    assert "lacks cpu, memory, pids" in cgroups.problem()
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    monkeypatch.setattr(install, "_os_release", lambda: ["ID=debian", 'VERSION_ID="12"'])
+    with pytest.raises(BadInput, match="lacks cpu, memory, pids"):
+        install.check_machine()
+
+
+def test_the_freezer_is_a_hierarchy_beside_version_2(v2: Path, tmp_path: Path) -> None:
+    assert cgroups.hierarchies() == [v2]
+    top = tmp_path / "freezer"
+    top.mkdir()
+    with open(tmp_path / "mounts", "a") as f:
+        f.write(f"cgroup {tmp_path}/net_cls cgroup rw,net_cls 0 0\ncgroup {top} cgroup rw,freezer 0 0\n")
+    assert cgroups.hierarchies() == [v2, top]
+    assert cgroups.freezer() == ""
+
+
+def test_mesos_says_what_it_lacks_before_anything_is_built(v2: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cgroups, "freezer", lambda: "this kernel has no freezer")
+    with pytest.raises(BadInput, match=r"Mesos can't run on this machine: .* and this kernel has no freezer"):
+        engine("mesos").check(BaySpec(coe="mesos"))
+    engine("swarm").check(BaySpec(coe="swarm"))
+    monkeypatch.setattr(install, "check_machine", lambda: None)
+    monkeypatch.setattr(install, "registry", lambda: pytest.fail("something is built"))
+    with pytest.raises(BadInput, match=r"Mesos can't run on this machine"):
+        install.install(["mesos"], lambda _: None)
+
+
+GUEST = """\
+set -e
+mount --make-rprivate /; mount -t cgroup2 cgroup2 "$1"; cd "$1"
+mkdir init; echo 1 > init/cgroup.procs
+for c in $(cat cgroup.controllers); do echo "+$c" > cgroup.subtree_control; done
+cat /proc/self/cgroup cgroup.subtree_control > "$2"
+echo ok >&8; exec 8>&-; exec sleep 60
+"""
+
+
+@pytest.mark.parametrize("apart", [True, False])
+def test_a_host_hands_its_controllers_on(apart: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The rule that no process may be in a cgroup that hands controllers on is the kernel's: tried where it can be."""
+    if os.geteuid() != 0 or not (UNIFIED / "cgroup.controllers").exists():
+        pytest.skip("needs root, and cgroup v2 beside v1")
+    if "hugetlb" not in (UNIFIED / "cgroup.controllers").read_text().split():
+        pytest.skip("no controller is left to version 2")
+    monkeypatch.setenv("COEBENCH_STATE", str(tmp_path / "state"))
+    monkeypatch.setattr(cgroups, "_MOUNT", UNIFIED)
+    monkeypatch.setattr(cgroups, "hierarchies", lambda: [UNIFIED])
+    before = (UNIFIED / "cgroup.subtree_control").read_text()
+    script, told, at = tmp_path / "guest.sh", tmp_path / "told", tmp_path / "at"
+    script.write_text(GUEST)
+    at.mkdir()
+    joins = cgroups.create("bay/h", 0, 0)
+    try:
+        outer = cgroups.leaf("bay/h") if apart else None
+        argv = [str(at), str(told)]
+        if not apart:
+            with pytest.raises(BayFailed, match=r"busy"):
+                host.spawn(script, argv, joins, tmp_path / "log", {}, whole=True, outer=outer)
+            return
+        process = host.spawn(script, argv, joins, tmp_path / "log", {}, whole=True, outer=outer)
+        inner = process.child()
+        assert inner and cgroups.pids("bay/h") == {process.pid, inner.pid}
+        assert cgroups.pids("bay/h/init") == {inner.pid}
+        assert "0::/init" in told.read_text() and "hugetlb" in told.read_text()
+    finally:
+        bay.end_all("bay")
+        for controller in set((UNIFIED / "cgroup.subtree_control").read_text().split()) - set(before.split()):
+            (UNIFIED / "cgroup.subtree_control").write_text(f"-{controller}")
+    assert cgroups.folders() == []
