@@ -31,6 +31,7 @@ class ColdImage:
     name: ClassVar[str] = "cold-image"
     question: ClassVar[str] = "How much later does a service answer when its image has to be pulled from a registry first?"
     needs: ClassVar[frozenset[Capability]] = frozenset({Capability.ENDPOINTS})
+    spoils: ClassVar[bool] = True  # Mesos' agents begin again for it, and images are left
     metrics: ClassVar[tuple[Metric, ...]] = (
         _metric(
             "first_answer",

@@ -64,6 +64,7 @@ class Heal:
     name: ClassVar[str] = "heal"
     question: ClassVar[str] = "What do users feel when something breaks, and how soon is the service whole again?"
     needs: ClassVar[frozenset[Capability]] = frozenset({Capability.ENDPOINTS, Capability.HEALTH})
+    spoils: ClassVar[bool] = True  # nodes and engines have died and come back
     metrics: ClassVar[tuple[Metric, ...]] = heal_figures.METRICS
     short: ClassVar[Mapping[str, str]] = heal_figures.SHORT
 

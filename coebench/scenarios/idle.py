@@ -45,6 +45,7 @@ class Idle:
         "What do the engine's own processes use while nothing is asked of them, and what does an instance add?"
     )
     needs: ClassVar[frozenset[Capability]] = frozenset({Capability.ENDPOINTS})
+    unspoilt: ClassVar[bool] = True  # what an engine uses depends on what it has done
     metrics: ClassVar[tuple[Metric, ...]] = (
         Metric(
             name="cpu",

@@ -366,8 +366,21 @@ def test_the_full_profile_has_every_scenario_and_the_others_the_quick_ones() -> 
     full = plans.make({}, ["k8s"], {"profile": "full"})
     assert full.scenarios is not None
     assert set(full.scenarios) == set(plugins.names("scenarios")) >= set(SUITE)
-    assert full.scenarios[:2] == plans.SCENARIOS
+    assert full.scenarios[:3] == ("idle", *plans.SCENARIOS)  # what the engine costs before it has done anything
+    assert full.scenarios[-3:] == ("churn", "cold-image", "heal")  # the bay is not the same afterwards
     assert plans.make({}, ["k8s"], {}).scenarios == plans.SCENARIOS
+
+
+def test_a_strangers_scenario_has_its_place_by_what_it_says_of_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    strangers = {
+        "aaa": type("Wearing", (), {"spoils": True}),
+        "zzz": type("Delicate", (), {"unspoilt": True}),
+        "mmm": type("Plain", (), {}),
+        **dict.fromkeys(plans.SCENARIOS, type("Own", (), {})),
+    }
+    monkeypatch.setattr(plugins, "names", lambda group: tuple(sorted(strangers)))
+    monkeypatch.setattr(plugins, "load", lambda group, name, what: strangers[name])
+    assert plans.every_scenario() == ("zzz", *plans.SCENARIOS, "mmm", "aaa")
 
 
 # cold-image
