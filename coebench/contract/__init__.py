@@ -28,7 +28,7 @@ from .journal import Journal, Resource
 from .metric import Better, Metric, Sample
 from .observation import Observation, Observe
 from .prober import Account, Answer, Burst, Flow, LoadPlan, LoadResult, Mishap, Prober, Ran, Target
-from .provisioner import Provisioner
+from .provisioner import Provisioner, TimeoutsGiven
 from .registry import ImageRegistry, Pushed, RegistryPort
 from .rights import KnowsRights, Leaves, Right
 from .room import Room, RoomGiven, RoomWanted, TimeWanted
@@ -116,6 +116,7 @@ __all__ = [
     "Support",
     "Target",
     "TimeWanted",
+    "TimeoutsGiven",
     "Trial",
     "Unplaceable",
     "Unsupported",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import ClassVar
@@ -81,6 +81,9 @@ class LabProvisioner:
         """What its engine is told: the host's limit of processor time, or the machine's, and the host's memory."""
         most = KUBELET_PODS if spec.coe == "k8s" else 0
         return Room(instances=most, cpu=spec.cpu or len(os.sched_getaffinity(0)), memory=spec.memory)
+
+    def timeouts(self, spec: BaySpec) -> Mapping[str, str]:
+        return engine(spec.coe)(spec, plan.Layout.of(spec.controls, spec.nodes)).timeouts()
 
     def prepare(self, coes: tuple[str, ...], say: Say) -> None:
         """Build what is not in the cache yet, and take the lock. Raises BadInput, naming the holder if there is one."""

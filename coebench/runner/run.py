@@ -30,6 +30,7 @@ from ..contract import (
     PhaseTimeout,
     Provisioner,
     Scenario,
+    TimeoutsGiven,
     Unsupported,
     Workload,
     now,
@@ -378,8 +379,15 @@ class Run:
             "host": machine.facts(),
             "subjects": [msgspec.to_builtins(s) for s in plan.subjects],
             "plan": msgspec.to_builtins(plan),
+            "timeouts": self._timeouts(),
             "order": [i.id for i in self._infos],
         }
+
+    def _timeouts(self) -> dict[str, dict[str, str]]:
+        """Subject → the timeouts that its bays will have, as far as the provisioner knows before it makes one."""
+        if not isinstance(self.provisioner, TimeoutsGiven):
+            return {}
+        return {s.name: dict(self.provisioner.timeouts(self.plan.spec(s))) for s in self.plan.subjects}
 
 
 def _lacking(scenario: Scenario, driver: Driver) -> str:

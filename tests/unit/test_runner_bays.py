@@ -147,3 +147,12 @@ def test_what_the_driver_cannot_do_is_skipped_below_the_table_with_its_reason(ru
     assert [(t.scenario, t.status) for t in result.trials] == [("checked", "skipped"), ("tidy", "ok")]
     told = table(result, folder)
     assert "Toy lacks 'health': the toy engine looks at processes, not at health paths" in told
+
+
+@pytest.mark.timeout(60)
+def test_the_manifest_has_the_timeouts_of_who_knows_them_beforehand(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    _, folder = run("tidy")
+    assert json.loads((folder / "manifest.json").read_text())["timeouts"] == {}
+    monkeypatch.setattr(ToyProvisioner, "timeouts", lambda self, spec: {"beat": f"{spec.nodes}s"}, raising=False)
+    _, folder = run("tidy")
+    assert json.loads((folder / "manifest.json").read_text())["timeouts"] == {"toy": {"beat": "3s"}}
