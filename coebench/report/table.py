@@ -299,7 +299,7 @@ def _failures(result: Result) -> list[tuple[str, str]]:
     blocks: dict[tuple[str, str], list[int]] = {}
     for t in result.trials:
         if t.status != "ok":
-            said = f"{t.status}: {t.reason}" if t.reason else t.status
+            said = (f"{t.status}: {t.reason}" if t.reason else t.status) + (f"; {t.flag}" if t.flag else "")
         elif t.flag:
             said = f"ok, but {t.flag}"
         else:

@@ -266,7 +266,7 @@ class Run:
         self._cpu[info.scenario][0] += _cpu() - cpu
         self._cpu[info.scenario][1] += seconds
         flag = ""
-        if status == "ok" and baseline and not last and (said := baseline.differences()):
+        if status in ("ok", "skipped") and baseline and not last and (said := baseline.differences()):
             flag = f"the bay did not return to its baseline: {said}; what follows gets a new one"
             observe("bay.unclean", what=said)
         outcome = Outcome(status=status, seconds=seconds, reason=reason, evidence=evidence, flag=flag)

@@ -14,7 +14,7 @@ import pytest
 
 from coebench import plugins
 from coebench.cli import output
-from coebench.contract import Better, Capability, Metric, Observation, Sample, Trial
+from coebench.contract import Better, Capability, Metric, Observation, Sample, Trial, Unsupported
 from coebench.results.model import Result
 from coebench.runner import plan as plans
 from coebench.runner import run as running
@@ -66,6 +66,16 @@ class Checked(Tidy):
     needs = frozenset({Capability.HEALTH})
 
 
+class Halfway(Messy):
+    """Is refused when it has deployed already."""
+
+    name = "halfway"
+
+    def run(self, trial: Trial) -> None:
+        super().run(trial)
+        raise Unsupported("the other half", "the toy engine has none")
+
+
 class NoProber:
     def __init__(self, driver: object, workload: object) -> None: ...
     def start(self, timeout: float) -> None: ...
@@ -84,7 +94,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     mine: dict[str, dict[str, Any]] = {
         "drivers": {"toy": ToyDriver},
         "provisioners": {"toy": ToyProvisioner},
-        "scenarios": {s.name: s for s in (Tidy, Messy, Checked)},
+        "scenarios": {s.name: s for s in (Tidy, Messy, Checked, Halfway)},
         "hooks": {},
     }
     names, load = plugins.names, plugins.load
@@ -147,6 +157,16 @@ def test_what_the_driver_cannot_do_is_skipped_below_the_table_with_its_reason(ru
     assert [(t.scenario, t.status) for t in result.trials] == [("checked", "skipped"), ("tidy", "ok")]
     told = table(result, folder)
     assert "Toy lacks 'health': the toy engine looks at processes, not at health paths" in told
+
+
+@pytest.mark.timeout(60)
+def test_a_trial_that_is_refused_halfway_leaves_nothing_to_the_next(run: Any) -> None:
+    result, folder = run("halfway", "tidy")
+    assert [t.status for t in result.trials] == ["skipped", "ok"]
+    assert bays(folder) == 2
+    told = table(result, folder)
+    assert "the toy engine has none" in told
+    assert "did not return to its baseline: services halfway are still there" in told
 
 
 @pytest.mark.timeout(60)
