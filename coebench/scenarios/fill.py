@@ -37,7 +37,7 @@ class Fill:
 
     name: ClassVar[str] = "fill"
     question: ClassVar[str] = "How do start and listing change with how full the bay is?"
-    needs: ClassVar[frozenset[Capability]] = frozenset({Capability.ENDPOINTS})
+    needs: ClassVar[frozenset[Capability]] = frozenset({Capability.ENDPOINTS, Capability.RESERVE})
     metrics: ClassVar[tuple[Metric, ...]] = (
         *(
             Metric(

@@ -12,7 +12,20 @@ from typing import Any, ClassVar, NamedTuple
 
 import msgspec
 
-from ..contract import BadInput, Better, Capability, Driver, Metric, Observation, Room, Sample, ServiceSpec, Strategy, Trial
+from ..contract import (
+    BadInput,
+    Better,
+    Capability,
+    Driver,
+    Metric,
+    Observation,
+    Room,
+    Sample,
+    ServiceSpec,
+    Strategy,
+    Trial,
+    Unsupported,
+)
 from . import checks, facts
 from .crowd import Crowd, said
 
@@ -37,7 +50,7 @@ class Operations:
 
     name: ClassVar[str] = "operations"
     question: ClassVar[str] = "How long does each operation on a service take, alone and several at once?"
-    needs: ClassVar[frozenset[Capability]] = frozenset({Capability.ENDPOINTS, Capability.UPDATE})
+    needs: ClassVar[frozenset[Capability]] = frozenset({Capability.ENDPOINTS})
     metrics: ClassVar[tuple[Metric, ...]] = (
         _metric(
             "seen",
@@ -98,13 +111,27 @@ class Operations:
 
     def run(self, trial: Trial) -> None:
         rng = random.Random(trial.seed)
+        asked = self._possible(trial)
         for count in trial.settings["instances"]:
             for services in trial.settings["concurrency"]:
-                self._story(trial, rng, count, services)
+                self._story(trial, rng, asked, count, services)
 
-    def _story(self, trial: Trial, rng: random.Random, count: int, services: int) -> None:
+    def _possible(self, trial: Trial) -> list[str]:
+        """What was asked for, without what the COE has not. Raises Unsupported where nothing is left."""
+        asked = list(_asked(trial.settings))
+        updating = trial.driver.capabilities()[Capability.UPDATE]
+        lacking = [o for o in asked if o in REPLACING and not updating.ok]
+        if lacking == asked:
+            raise Unsupported(", ".join(lacking), updating.reason)
+        if lacking:
+            said = f"{trial.driver.title}: {', '.join(lacking)} were not measured: {updating.reason}"
+            trial.observe("operations.refused", operations=lacking, reason=updating.reason)
+            trial.observe("warning", text=said)
+        return [o for o in asked if o not in lacking]
+
+    def _story(self, trial: Trial, rng: random.Random, asked: Sequence[str], count: int, services: int) -> None:
         """All operations on `services` services of `count` instances. Create and delete are always done."""
-        asked, strategy = _asked(trial.settings), _surge(count, trial.settings["surge"])
+        strategy = _surge(count, trial.settings["surge"])
         names = [f"op-{count}x{services}-{k}" for k in range(services)]
         first = trial.workload.service(names[0], count, trial.workload.versions[0])
         spec = msgspec.structs.replace(first, health=None)

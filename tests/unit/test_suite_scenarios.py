@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
+from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from coebench import plugins
-from coebench.contract import BadInput, Observation, Sample, Unsupported
+from coebench.contract import BadInput, Capability, Observation, Sample, Support, Unsupported
 from coebench.runner import plan as plans
 from coebench.scenarios import facts
 from coebench.scenarios.operations import OPERATIONS
@@ -429,8 +432,6 @@ def test_a_pull_that_took_too_long_is_censored_and_nothing_is_subtracted_from_it
 
 
 def test_without_a_registry_cold_image_is_refused_with_the_reason() -> None:
-    from types import SimpleNamespace
-
     from coebench.runner.trial import TrialRun
 
     nothing: Any = None
@@ -442,3 +443,77 @@ def test_without_a_registry_cold_image_is_refused_with_the_reason() -> None:
     )
     with pytest.raises(Unsupported, match="the provisioner 'existing' has none"):
         s.run(trial)
+
+
+# what is refused, and what is left behind
+
+
+class Noted:
+    """A trial of which only what was told, left and removed is of interest."""
+
+    def __init__(self, settings: dict[str, Any], *lacking: Capability, **more: Any) -> None:
+        self.settings = settings
+        self.seed = 1
+        self.workload = plugins.load("workloads", "http", "workload")
+        support = {c: Support(c not in lacking, "nobody does this" if c in lacking else "") for c in Capability}
+        self.driver = SimpleNamespace(title="no COE", capabilities=lambda: support, **more)
+        self.seen: list[tuple[str, dict[str, Any]]] = []
+        self.taken: list[str] = []
+        self.leave = self.remove = self.taken.append
+
+    def observe(self, name: str, *, at: float | None = None, **data: Any) -> None:
+        self.seen.append((name, data))
+
+    def warnings(self) -> list[str]:
+        return [d["text"] for name, d in self.seen if name == "warning"]
+
+    @contextlib.contextmanager
+    def phase(self, name: str, timeout: float) -> Iterator[None]:
+        yield
+
+
+def test_a_routing_that_is_refused_takes_its_service_with_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    s = scenario("serve")
+    monkeypatch.setattr(type(s), "_deploy", lambda self, trial, instances: None)
+    trial: Any = Noted({**s.settings("smoke"), "routing": "native"}, Capability.NATIVE)
+    with pytest.raises(Unsupported, match="nobody does this"):
+        s.run(trial)
+    assert trial.taken == ["serve"]
+
+
+def test_without_single_requests_idle_leaves_out_the_api_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    s = scenario("idle")
+    measured: list[int] = []
+    monkeypatch.setattr(type(s), "_measure", lambda self, trial, count: measured.append(count))
+    trial: Any = Noted({**s.settings("smoke"), "instances": [0]})
+    trial.usage = tuple
+    s.run(trial)
+    assert measured == [0]
+    assert trial.warnings() == [
+        "idle: the API's latency was not measured: timing single API requests: the driver of no COE has no 'ask'"
+    ]
+
+
+def test_operations_leave_out_what_the_coe_has_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    s = scenario("operations")
+    done: list[list[str]] = []
+    monkeypatch.setattr(type(s), "_story", lambda self, trial, rng, asked, count, services: done.append(asked))
+    trial: Any = Noted({**s.settings("smoke"), "concurrency": [1]}, Capability.UPDATE)
+    s.run(trial)
+    assert done == [["create", "scale up", "scale down", "delete"]]
+    (said,) = trial.warnings()
+    assert said == "no COE: update image, update cpu, update memory, restart were not measured: nobody does this"
+    with pytest.raises(Unsupported, match="nobody does this"):
+        s.run(Noted({**s.settings("smoke"), "operations": ["restart"]}, Capability.UPDATE))
+    s.run(Noted({**s.settings("smoke"), "concurrency": [1]}))
+    assert done[1] == list(OPERATIONS)
+
+
+def test_without_a_coe_a_bay_has_no_capacity_to_fill() -> None:
+    from coebench_bare.driver import BareDriver
+
+    from coebench.runner.run import _lacking
+
+    bare: Any = BareDriver({})
+    assert _lacking(scenario("fill"), bare).startswith("no COE lacks 'reserve': nothing is reserved")
+    assert _lacking(scenario("operations"), bare) == _lacking(scenario("idle"), bare) == ""
