@@ -57,8 +57,7 @@ class Operations:
             "seen done",
             "Median over the C services: from sending the request until it was seen to be done. Created or scaled up: as many "
             "instances answer as were asked for. Scaled down: no more answer than were asked for. Updated or restarted: as many "
-            "answer as before, all of them begun after the request, with the new version, and none of the old. Deleted: none "
-            "answers.",
+            "others answer as before, with the version that was asked for, and none of the old. Deleted: none answers.",
         ),
         _metric(
             "claimed",
@@ -140,7 +139,7 @@ class Operations:
             crowd.follow(*names)
 
             def every(operation: str, target: int, call: Callable[[str], None]) -> None:
-                self._every(trial, crowd, rng, operation, names, target, count, call)
+                self._every(trial, crowd, rng, operation, names, target, count, call, spec.version)
 
             every("create", count, lambda n: driver.deploy(msgspec.structs.replace(spec, name=n)))
             size = count
@@ -172,6 +171,7 @@ class Operations:
         target: int,
         count: int,
         call: Callable[[str], None],
+        version: str,
     ) -> None:
         """One operation on all services at the same time; returns when it is seen, and said, to be done on all."""
         if operation in REMOVING:
@@ -190,6 +190,7 @@ class Operations:
                 target=target,
                 phase=phase,
                 old=sorted(old[name]),
+                version=version,
             )
             call(name)
             trial.observe("operation.accepted", service=name, operation=operation)
@@ -201,7 +202,7 @@ class Operations:
             def done(name: str) -> bool:
                 f = crowd.services[name]
                 gone = old[name] if operation in REPLACING else set()
-                seen = _seen(operation, target, old[name], f.speaking)
+                seen = _seen(operation, target, old[name], f.speaking, version)
                 return seen and _claimed(operation, target, gone, f.ready, set(f.listed))
 
             def fact() -> bool:
@@ -242,7 +243,7 @@ def _times(story: Sequence[Observation], mark: Observation, end: float, limit: f
     operation, target, old = d["operation"], d["target"], set(d["old"])
     gone = old if operation in REPLACING else set()
     accepted = next((o.at for o in story if o.name == "operation.accepted" and mark.at <= o.at < end), None)
-    seen = facts.first(story, mark.at, end, lambda s: _seen(operation, target, old, s.speaking))
+    seen = facts.first(story, mark.at, end, lambda s: _seen(operation, target, old, s.speaking, d.get("version")))
     claimed = facts.first(story, mark.at, end, lambda s: _claimed(operation, target, gone, s.ready(), set(s.listed)))
     accepted, seen, claimed = (math.inf if at is None else at - mark.at for at in (accepted, seen, claimed))
     return _Times(accepted, seen, claimed, limit)
@@ -287,10 +288,14 @@ def _surge(count: int, percent: float) -> Strategy:
     return Strategy(surge=max(1, math.ceil(count * percent / 100)), unavailable=0)
 
 
-def _seen(operation: str, target: int, old: set[str], speaking: Mapping[str, str]) -> bool:
-    """What a client sees when an operation is done."""
+def _seen(operation: str, target: int, old: set[str], speaking: Mapping[str, str], version: str | None) -> bool:
+    """What a client sees when an operation is done. `version`: what was asked for; runs of before it was recorded have none.
+
+    Of a new reservation, or a new variable, a client sees nothing: that others answer than before is all there is to see.
+    """
     if operation in REPLACING:
-        return len(speaking) >= target and not old & set(speaking)
+        right = sum(version is None or v == version for v in speaking.values())
+        return right >= target and not old & set(speaking)
     if operation in ("scale down", "delete"):
         return len(speaking) <= target
     return len(speaking) >= target

@@ -113,10 +113,21 @@ def test_percentiles_are_values_that_were_seen() -> None:
 # operations
 
 
-def operation(at: float, what: str, service: str = "op", old: tuple[str, ...] = (), target: int = 2, c: int = 1) -> Observation:
+def operation(
+    at: float, what: str, service: str = "op", old: tuple[str, ...] = (), target: int = 2, c: int = 1, **more: str
+) -> Observation:
     phase = f"{what} 2x{c}"
     return obs(
-        at, "operation", service=service, operation=what, instances=2, concurrency=c, target=target, phase=phase, old=list(old)
+        at,
+        "operation",
+        service=service,
+        operation=what,
+        instances=2,
+        concurrency=c,
+        target=target,
+        phase=phase,
+        old=list(old),
+        **more,
     )
 
 
@@ -154,6 +165,16 @@ def test_an_update_is_done_when_none_of_the_old_answers() -> None:
     assert found["claimed", "update image", "2", "1"] == (6.0, False)
     assert found["timed_out", "create", "2", "1"] == (0, False)
     assert ("seen_max", "create", "2", "1") not in found  # of one there is no longest
+
+
+def test_an_update_is_not_done_while_the_new_instances_answer_with_the_old_version() -> None:
+    asked = operation(20.0, "update image", old=("a", "b"), version="v2")
+    found = table(list(scenario("operations").derive([*CREATED, asked, *UPDATED[1:]])))
+    assert found["seen", "update image", "2", "1"] == (4.5, False)
+    stale = [*UPDATED[1:], answer(27.0, "op", "d", "changed", "v1"), answer(28.0, "op", "d", "changed", "v2")]
+    late = [o for o in stale if o.at != 23.0]  # d's first answer
+    found = table(list(scenario("operations").derive([*CREATED, asked, *late])))
+    assert found["seen", "update image", "2", "1"] == (8.0, False)
 
 
 def test_facts_count_by_their_time_and_not_by_their_place_in_the_record() -> None:
