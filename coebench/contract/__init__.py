@@ -31,7 +31,7 @@ from .prober import Account, Answer, Burst, Flow, LoadPlan, LoadResult, Mishap, 
 from .provisioner import Provisioner, TimeoutsGiven
 from .registry import ImageRegistry, Pushed, RegistryPort
 from .rights import KnowsRights, Leaves, Right
-from .room import Room, RoomGiven, RoomWanted, TimeWanted
+from .room import BaysGiven, BaysWanted, Room, RoomGiven, RoomWanted, TimeWanted
 from .scenario import Deadline, Scenario, Trial
 from .service import (
     Claim,
@@ -62,6 +62,8 @@ __all__ = [
     "BayFailed",
     "BaySpec",
     "Bays",
+    "BaysGiven",
+    "BaysWanted",
     "Better",
     "Burst",
     "Capability",

@@ -52,6 +52,9 @@ class LabProvisioner:
         self._parts: dict[str, tuple[tuple[Path, ...], Path]] = {}
 
     def check(self, spec: BaySpec) -> None:
+        self.check_several(spec, 1)
+
+    def check_several(self, spec: BaySpec, bays: int) -> None:
         install.check_machine()
         kind = engine(spec.coe)
         kind.check(spec)
@@ -63,17 +66,19 @@ class LabProvisioner:
             raise BadInput(f"timeouts are 'stock' or 'harmonised', not '{spec.timeouts}'")
         if spec.memory and spec.memory < LEAST_HOST:
             raise BadInput(f"a host needs at least {LEAST_HOST >> 20} MiB of memory, not {spec.memory >> 20}")
+        what = f"a {spec.coe} bay" if bays == 1 else f"{bays} {spec.coe} bays"
+        one = "s" if bays == 1 else ""
         disk = shutil.disk_usage(existing(paths.state())).free
-        if disk < LEAST_DISK * (spec.nodes + 1):
+        if disk < LEAST_DISK * bays * (spec.nodes + 1):
             raise BadInput(
-                f"{paths.state()} has {disk >> 20} MiB free, a bay of 1+{spec.nodes} hosts wants "
-                f"{LEAST_DISK * (spec.nodes + 1) >> 20}: set COEBENCH_STATE elsewhere"
+                f"{paths.state()} has {disk >> 20} MiB free, {what} of 1+{spec.nodes} hosts want{one} "
+                f"{LEAST_DISK * bays * (spec.nodes + 1) >> 20}: set COEBENCH_STATE elsewhere"
             )
-        need = NEED.get(spec.coe, NEED["swarm"])(spec.nodes) + SPARE_MEMORY
+        need = bays * NEED.get(spec.coe, NEED["swarm"])(spec.nodes) + SPARE_MEMORY
         free = psutil.virtual_memory().available
         if need > free:
             raise BadInput(
-                f"a {spec.coe} bay of 1+{spec.nodes} hosts takes about {need >> 20} MiB of memory, {free >> 20} are free: "
+                f"{what} of 1+{spec.nodes} hosts take{one} about {need >> 20} MiB of memory, {free >> 20} are free: "
                 "fewer --nodes, or a larger machine"
             )
 

@@ -11,6 +11,7 @@ import msgspec
 from ..contract import Better, Capability, ImageRegistry, Metric, Observation, Pushed, Room, Sample, ServiceSpec, Trial
 from . import checks, facts
 from .crowd import Crowd, gone, saying, serving
+from .timing import PAUSE, START
 
 COLD, WARM = "cold", "warm"
 MIB = 1 << 20
@@ -76,6 +77,10 @@ class ColdImage:
 
     def room(self, settings: Mapping[str, Any], spec: ServiceSpec) -> Sequence[Room]:
         return (Room(instances=settings["instances"], cpu=spec.cpu, memory=spec.memory),)
+
+    def least_seconds(self, settings: Mapping[str, Any]) -> float:
+        """Each size is deployed cold and warm, with a pause before either request."""
+        return float(len(settings["filler"]) * 2 * (2 * PAUSE + START))
 
     def run(self, trial: Trial) -> None:
         s, rng = trial.settings, random.Random(trial.seed)

@@ -20,6 +20,7 @@ from ..contract import (
     Observation,
     PhaseTimeout,
     Role,
+    Room,
     Sample,
     ServiceSpec,
     Target,
@@ -77,6 +78,9 @@ class Heal:
 
     def least_seconds(self, settings: Mapping[str, Any]) -> float:
         return float(sum(settings["before"] + (settings["hold"] if f in ENGINE else 0) for f in settings["faults"]))
+
+    def room(self, settings: Mapping[str, Any], spec: ServiceSpec) -> Sequence[Room]:
+        return (Room(instances=settings["instances"], cpu=spec.cpu, memory=spec.memory),)
 
     def check(self, settings: Mapping[str, Any], bay_nodes: int) -> None:
         faults = settings["faults"]

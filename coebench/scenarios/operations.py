@@ -28,6 +28,7 @@ from ..contract import (
 )
 from . import checks, facts
 from .crowd import Crowd, said
+from .timing import PAUSE, START
 
 OPERATIONS = ("create", "scale up", "scale down", "update image", "update cpu", "update memory", "restart", "delete")
 REPLACING = ("update image", "update cpu", "update memory", "restart")
@@ -107,6 +108,12 @@ class Operations:
             Room(instances=services * scaled, cpu=spec.cpu, memory=spec.memory),
             Room(instances=services * surging, cpu=2 * spec.cpu, memory=2 * spec.memory),
         )
+
+    def least_seconds(self, settings: Mapping[str, Any]) -> float:
+        """A start for all but what takes instances away, a pause before all that does."""
+        asked = {"create", "delete", *_asked(settings)}
+        each = sum(PAUSE * (o in REMOVING) + START * (o not in ("scale down", "delete")) for o in asked)
+        return float(len(settings["instances"]) * len(settings["concurrency"]) * each)
 
     def run(self, trial: Trial) -> None:
         rng = random.Random(trial.seed)
