@@ -30,10 +30,10 @@ from .metric import Better, Metric, Sample
 from .observation import Observation, Observe
 from .private import drop_private, private_folder
 from .prober import Account, Answer, Burst, Flow, LoadPlan, LoadResult, Mishap, Prober, Ran, Target
-from .provisioner import Provisioner
+from .provisioner import Provisioner, TimeoutsGiven
 from .registry import ImageRegistry, Pushed, RegistryPort
 from .rights import KnowsRights, Leaves, Right
-from .room import Room, RoomGiven, RoomWanted, TimeWanted
+from .room import BaysGiven, BaysWanted, Room, RoomGiven, RoomWanted, TimeWanted
 from .scenario import Deadline, Scenario, Trial
 from .service import (
     Claim,
@@ -64,6 +64,8 @@ __all__ = [
     "BayFailed",
     "BaySpec",
     "Bays",
+    "BaysGiven",
+    "BaysWanted",
     "Better",
     "Burst",
     "Capability",
@@ -119,6 +121,7 @@ __all__ = [
     "Support",
     "Target",
     "TimeWanted",
+    "TimeoutsGiven",
     "Trial",
     "Unplaceable",
     "Unsupported",

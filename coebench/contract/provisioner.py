@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import ClassVar, Protocol
+from typing import ClassVar, Protocol, runtime_checkable
 
 from .bay import Access, Bay, BaySpec, NodeFault
 from .journal import Journal
@@ -64,3 +64,11 @@ class Provisioner(Protocol):
 
     def clean(self) -> tuple[str, ...]:
         """End and remove all leftovers; returns what was removed."""
+
+
+@runtime_checkable
+class TimeoutsGiven(Protocol):
+    """What a provisioner has, besides `Provisioner`, if it knows beforehand what its bays' engines will be told."""
+
+    def timeouts(self, spec: BaySpec) -> Mapping[str, str]:
+        """The `Bay.timeouts` of such a bay, before it is made."""

@@ -12,12 +12,14 @@ from .service import ServiceSpec
 
 
 class Room(msgspec.Struct, frozen=True, kw_only=True):
-    """Of a scenario: `instances` at one time, each reserving `cpu` cores and `memory` bytes. Of a node: how many instances its
-    engine takes at most (0: no number of its own), the cores and the bytes that it has for them."""
+    """Of a scenario: `instances` at one time, on every node if `each_node`, else on all together, each reserving `cpu` cores and
+    `memory` bytes. Of a node: how many instances its engine takes at most (0: no number of its own), the cores and the bytes that
+    it has for them."""
 
     instances: int = 0
     cpu: float
     memory: int
+    each_node: bool = False
 
 
 @runtime_checkable
@@ -42,3 +44,19 @@ class TimeWanted(Protocol):
 
     def least_seconds(self, settings: Mapping[str, Any]) -> float:
         """Seconds that one trial takes even if everything else takes no time."""
+
+
+@runtime_checkable
+class BaysWanted(Protocol):
+    """What a scenario has, besides `Scenario`, if it makes its bays itself and can say how many."""
+
+    def bays(self, settings: Mapping[str, Any]) -> Sequence[tuple[int, int]]:
+        """So many bays at one time, of so many nodes each at most; each pair at a time of its own."""
+
+
+@runtime_checkable
+class BaysGiven(Protocol):
+    """What a provisioner has, besides `Provisioner`, if several bays at one time are another matter for it than one."""
+
+    def check_several(self, spec: BaySpec, bays: int) -> None:
+        """As `Provisioner.check`, for so many such bays at one time. Raises BadInput."""

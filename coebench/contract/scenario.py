@@ -74,7 +74,9 @@ class Deadline(Protocol):
 class Scenario(Protocol):
     """One question. `run` asks and observes; `derive` turns the recorded observations, and nothing else, into samples.
 
-    Three more attributes may be there. `makes_bays = True`: its trials are given no bay but make their own (`Trial.bays`).
+    More attributes may be there. `makes_bays = True`: its trials are given no bay but make their own (`Trial.bays`).
+    `unspoilt = True`: it wants a bay in which nothing has happened, and comes first where the order is not the user's.
+    `spoils = True`: it restarts engine processes or wears the bay, and comes last there.
     `published`: sentences of what others published for the same question, with their source, shown below the table.
     `short`: short names for gates, and what each stands for: `{"cut": "full_capacity[fault=cut]"}`; `|` parts values.
     """

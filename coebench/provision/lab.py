@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import ClassVar
@@ -52,6 +52,9 @@ class LabProvisioner:
         self._parts: dict[str, tuple[tuple[Path, ...], Path]] = {}
 
     def check(self, spec: BaySpec) -> None:
+        self.check_several(spec, 1)
+
+    def check_several(self, spec: BaySpec, bays: int) -> None:
         install.check_machine()
         kind = engine(spec.coe)
         kind.check(spec)
@@ -63,17 +66,19 @@ class LabProvisioner:
             raise BadInput(f"timeouts are 'stock' or 'harmonised', not '{spec.timeouts}'")
         if spec.memory and spec.memory < LEAST_HOST:
             raise BadInput(f"a host needs at least {LEAST_HOST >> 20} MiB of memory, not {spec.memory >> 20}")
+        what = f"a {spec.coe} bay" if bays == 1 else f"{bays} {spec.coe} bays"
+        one = "s" if bays == 1 else ""
         disk = shutil.disk_usage(existing(paths.state())).free
-        if disk < LEAST_DISK * (spec.nodes + 1):
+        if disk < LEAST_DISK * bays * (spec.nodes + 1):
             raise BadInput(
-                f"{paths.state()} has {disk >> 20} MiB free, a bay of 1+{spec.nodes} hosts wants "
-                f"{LEAST_DISK * (spec.nodes + 1) >> 20}: set COEBENCH_STATE elsewhere"
+                f"{paths.state()} has {disk >> 20} MiB free, {what} of 1+{spec.nodes} hosts want{one} "
+                f"{LEAST_DISK * bays * (spec.nodes + 1) >> 20}: set COEBENCH_STATE elsewhere"
             )
-        need = NEED.get(spec.coe, NEED["swarm"])(spec.nodes) + SPARE_MEMORY
+        need = bays * NEED.get(spec.coe, NEED["swarm"])(spec.nodes) + SPARE_MEMORY
         free = psutil.virtual_memory().available
         if need > free:
             raise BadInput(
-                f"a {spec.coe} bay of 1+{spec.nodes} hosts takes about {need >> 20} MiB of memory, {free >> 20} are free: "
+                f"{what} of 1+{spec.nodes} hosts take{one} about {need >> 20} MiB of memory, {free >> 20} are free: "
                 "fewer --nodes, or a larger machine"
             )
 
@@ -81,6 +86,9 @@ class LabProvisioner:
         """What its engine is told: the host's limit of processor time, or the machine's, and the host's memory."""
         most = KUBELET_PODS if spec.coe == "k8s" else 0
         return Room(instances=most, cpu=spec.cpu or len(os.sched_getaffinity(0)), memory=spec.memory)
+
+    def timeouts(self, spec: BaySpec) -> Mapping[str, str]:
+        return engine(spec.coe)(spec, plan.Layout.of(spec.controls, spec.nodes)).timeouts()
 
     def prepare(self, coes: tuple[str, ...], say: Say) -> None:
         """Build what is not in the cache yet, and take the lock. Raises BadInput, naming the holder if there is one."""

@@ -75,6 +75,7 @@ class Table:
     run: tuple[str, ...]
 
 
+ABOUT_TIMEOUTS = ("heal",)  # scenarios whose figures are mostly the engines' timeouts
 LONGEST = 12  # lines of a list under the table
 LIMIT = "the generator was the limit ({}): a rate is a lower bound (≥), a latency can't be compared"
 
@@ -277,12 +278,15 @@ def _legend(result: Result) -> tuple[str, ...]:
 
 
 def _timeouts(result: Result, called: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
-    """The timeouts in force, where the columns differ in any: the engines' own names, so hardly ever comparable by name."""
-    if len({tuple(sorted(b.timeouts.items())) for b in result.bays.values()}) < 2:
+    """The timeouts in force, where the columns differ in any: the engines' own names, so hardly ever comparable by name. All
+    of them, with one column too, where a scenario was asked that is mostly about them."""
+    every = any(m.scenario in ABOUT_TIMEOUTS for m in result.metrics)
+    if not every and len({tuple(sorted(b.timeouts.items())) for b in result.bays.values()}) < 2:
         return ()
     alike: dict[str, list[str]] = {}
     for subject, bay in result.bays.items():
-        differing = {k: v for k, v in bay.timeouts.items() if any(b.timeouts.get(k) != v for b in result.bays.values())}
+        others = result.bays.values()
+        differing = {k: v for k, v in bay.timeouts.items() if every or any(b.timeouts.get(k) != v for b in others)}
         if differing:
             kind = f" ({clean(bay.timeout_profile)})" if bay.timeout_profile else ""
             said = ", ".join(f"{clean(k)} {clean(v)}" for k, v in differing.items())
@@ -295,7 +299,7 @@ def _failures(result: Result) -> list[tuple[str, str]]:
     blocks: dict[tuple[str, str], list[int]] = {}
     for t in result.trials:
         if t.status != "ok":
-            said = f"{t.status}: {t.reason}" if t.reason else t.status
+            said = (f"{t.status}: {t.reason}" if t.reason else t.status) + (f"; {t.flag}" if t.flag else "")
         elif t.flag:
             said = f"ok, but {t.flag}"
         else:

@@ -6,8 +6,10 @@ import math
 import re
 from collections.abc import Mapping
 
-from ..contract import BadInput, Provisioner, Room, RoomGiven, RoomWanted, Scenario, TimeWanted, Workload
-from .plan import MIB, Plan
+import msgspec
+
+from ..contract import BadInput, BaysGiven, BaysWanted, Provisioner, Room, RoomGiven, RoomWanted, Scenario, TimeWanted, Workload
+from .plan import MIB, Plan, Subject
 
 BAY_SECONDS = 2.0  # no bay of a real engine is made and taken away sooner
 
@@ -23,6 +25,8 @@ def check(plan: Plan, scenarios: Mapping[str, Scenario], provisioner: Provisione
             f"a budget of {plan.budget:g} s is too small for one block, which takes {least:g} s at least: {len(plan.subjects)} "
             f"subjects × (bay {BAY_SECONDS:g} s{''.join(f' + {e}' for e in each)}); give it more, or fewer --scenarios"
         )
+    for subject in plan.subjects:
+        _bays(plan, subject, scenarios, provisioner)
     if not isinstance(provisioner, RoomGiven):
         return
     spec = workload.service("room", 1, workload.versions[0])
@@ -33,6 +37,19 @@ def check(plan: Plan, scenarios: Mapping[str, Scenario], provisioner: Provisione
             if isinstance(scenario, RoomWanted):
                 for room in scenario.room(plan.settings[name], spec):
                     _fits(f"{name} on {subject.name}", room, node, bay.nodes)
+
+
+def _bays(plan: Plan, subject: Subject, scenarios: Mapping[str, Scenario], provisioner: Provisioner) -> None:
+    """The bays that a scenario makes itself."""
+    if not isinstance(provisioner, BaysGiven):
+        return
+    for name, scenario in scenarios.items():
+        if isinstance(scenario, BaysWanted):
+            for count, nodes in scenario.bays(plan.settings[name]):
+                try:
+                    provisioner.check_several(msgspec.structs.replace(plan.spec(subject), nodes=nodes), count)
+                except BadInput as e:
+                    raise BadInput(f"{name} on {subject.name}, {count} bays of up to {nodes} nodes at one time: {e}") from None
 
 
 def _fits(what: str, wanted: Room, node: Room, nodes: int) -> None:
@@ -46,9 +63,11 @@ def _fits(what: str, wanted: Room, node: Room, nodes: int) -> None:
     if not limits:
         return
     why, each = min(limits.items(), key=lambda item: item[1])
-    if each * nodes < wanted.instances:
+    all_of_it = wanted.instances * (nodes if wanted.each_node else 1)
+    if each * nodes < all_of_it:
+        how = f" ({wanted.instances} on each node)" if wanted.each_node else ""
         raise BadInput(
-            f"{what} can't fit: it wants {wanted.instances} instances at one time; a node takes {each} ({why}), {nodes} nodes "
+            f"{what} can't fit: it wants {all_of_it} instances at one time{how}; a node takes {each} ({why}), {nodes} nodes "
             f"{each * nodes}: more --nodes or --host-cpu and --host-memory, or smaller settings"
         )
 

@@ -15,7 +15,7 @@ from .. import plugins
 from ..contract import BadInput, BaySpec
 
 PROFILES = {"smoke": 1, "default": 5, "full": 5}  # name → blocks
-SCENARIOS = ("deploy", "serve")  # of the profiles smoke and default; full has all that are installed, these first
+SCENARIOS = ("deploy", "serve")  # of the profiles smoke and default; full has all that are installed (every_scenario)
 MOST_BLOCKS = 100  # where a budget or a precision ends the run, and no number of blocks was given
 MIB = 1 << 20
 
@@ -190,8 +190,19 @@ def scenarios_of(plan: Plan) -> tuple[str, ...]:
 
 
 def every_scenario() -> tuple[str, ...]:
-    """The names of all that are installed, in the order in which `full` runs them."""
-    return (*SCENARIOS, *(n for n in plugins.names("scenarios") if n not in SCENARIOS))
+    """The names of all that are installed, in the order in which `full` runs them: one bay has them all.
+
+    First those that want a bay in which nothing has happened, last those after which the engine is not as it was;
+    between them `deploy` and `serve`, as in the other profiles, and the others by name. A stranger's that
+    says nothing of it is one of these. Raises BadInput.
+    """
+
+    def place(name: str) -> tuple[int, int, str]:
+        scenario = plugins.load("scenarios", name, "scenario")
+        wear = 2 if getattr(scenario, "spoils", False) else 0 if getattr(scenario, "unspoilt", False) else 1
+        return wear, SCENARIOS.index(name) if name in SCENARIOS else len(SCENARIOS), name
+
+    return tuple(sorted(plugins.names("scenarios"), key=place))
 
 
 def _profile(name: str) -> str:

@@ -31,6 +31,7 @@ from ..contract import (
     PhaseTimeout,
     Provisioner,
     Scenario,
+    TimeoutsGiven,
     Unsupported,
     Workload,
     now,
@@ -283,7 +284,7 @@ class Run:
         self._cpu[info.scenario][0] += _cpu() - cpu
         self._cpu[info.scenario][1] += seconds
         flag = ""
-        if status == "ok" and baseline and not last and (said := baseline.differences()):
+        if status in ("ok", "skipped") and baseline and not last and (said := baseline.differences()):
             flag = f"the bay did not return to its baseline: {said}; what follows gets a new one"
             observe("bay.unclean", what=said)
         outcome = Outcome(status=status, seconds=seconds, reason=reason, evidence=evidence, flag=flag)
@@ -406,8 +407,15 @@ class Run:
             "host": machine.facts(),
             "subjects": [msgspec.to_builtins(s) for s in plan.subjects],
             "plan": msgspec.to_builtins(plan),
+            "timeouts": self._timeouts(),
             "order": [i.id for i in self._infos],
         }
+
+    def _timeouts(self) -> dict[str, dict[str, str]]:
+        """Subject → the timeouts that its bays will have, as far as the provisioner knows before it makes one."""
+        if not isinstance(self.provisioner, TimeoutsGiven):
+            return {}
+        return {s.name: dict(self.provisioner.timeouts(self.plan.spec(s))) for s in self.plan.subjects}
 
 
 def _lacking(scenario: Scenario, driver: Driver) -> str:

@@ -13,7 +13,7 @@ import msgspec
 from ..contract import Better, Capability, Metric, Observation, Room, Sample, ServiceSpec, Trial, Verb
 from . import checks, facts
 from .crowd import Crowd, gone, saying, serving
-from .timing import asking, timed
+from .timing import PAUSE, START, asking, timed
 
 BACKGROUND = "api"
 SLO_API, SLO_START = 1.0, 5.0  # seconds: Kubernetes' own objectives (sig-scalability), asked of all
@@ -88,6 +88,9 @@ class Api:
 
     def room(self, settings: Mapping[str, Any], spec: ServiceSpec) -> Sequence[Room]:
         return (Room(instances=max(settings["instances"]) + 1, cpu=spec.cpu, memory=spec.memory),)
+
+    def least_seconds(self, settings: Mapping[str, Any]) -> float:
+        return float(len(settings["instances"]) * (START + settings["starts"] * (START + PAUSE)))
 
     def run(self, trial: Trial) -> None:
         asking(trial)

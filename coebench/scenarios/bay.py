@@ -42,6 +42,7 @@ PARTS = {
     "bay.api": ("api", "engine's API answers", "until the engine's API answers to the bay's own credentials"),
 }
 ASKING = ("bay.status", "magnum.retry")  # what only a provisioner tells that asks a server for its bays
+LEAST = 2.0  # seconds: no bay of a real engine is made and taken away sooner
 SETTINGS: Mapping[str, Mapping[str, Any]] = {
     "smoke": {"nodes": [1], "bays": 1, "more": 1, "timeout": 300},
     "default": {"nodes": [2, 4], "bays": 1, "more": 2, "timeout": 600},
@@ -130,6 +131,12 @@ class BayLife:
         for name, least, most in (("more", 1, 5000), ("timeout", 1, 86400)):
             if type(settings[name]) is not int or not least <= settings[name] <= most:
                 raise BadInput(f"bay: '{name}' is a number from {least} to {most}, not {settings[name]!r}")
+
+    def bays(self, settings: Mapping[str, Any]) -> Sequence[tuple[int, int]]:
+        return [(settings["bays"], n + settings["more"]) for n in settings["nodes"]]
+
+    def least_seconds(self, settings: Mapping[str, Any]) -> float:
+        return LEAST * len(settings["nodes"])
 
     def run(self, trial: Trial) -> None:
         refused = trial.bays.refuses()

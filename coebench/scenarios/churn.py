@@ -32,6 +32,7 @@ class Churn:
     name: ClassVar[str] = "churn"
     question: ClassVar[str] = "Does the engine stay as quick and as small while services come and go for minutes?"
     needs: ClassVar[frozenset[Capability]] = frozenset({Capability.ENDPOINTS})
+    spoils: ClassVar[bool] = True  # hundreds of services have come and gone
     metrics: ClassVar[tuple[Metric, ...]] = (
         Metric(
             name="start_p50",

@@ -11,6 +11,7 @@ import msgspec
 from ..contract import Better, Capability, ImageRegistry, Metric, Observation, Pushed, Room, Sample, ServiceSpec, Trial
 from . import checks, facts
 from .crowd import Crowd, gone, saying, serving
+from .timing import PAUSE, START
 
 COLD, WARM = "cold", "warm"
 MIB = 1 << 20
@@ -31,6 +32,7 @@ class ColdImage:
     name: ClassVar[str] = "cold-image"
     question: ClassVar[str] = "How much later does a service answer when its image has to be pulled from a registry first?"
     needs: ClassVar[frozenset[Capability]] = frozenset({Capability.ENDPOINTS})
+    spoils: ClassVar[bool] = True  # Mesos' agents begin again for it, and images are left
     metrics: ClassVar[tuple[Metric, ...]] = (
         _metric(
             "first_answer",
@@ -75,6 +77,10 @@ class ColdImage:
 
     def room(self, settings: Mapping[str, Any], spec: ServiceSpec) -> Sequence[Room]:
         return (Room(instances=settings["instances"], cpu=spec.cpu, memory=spec.memory),)
+
+    def least_seconds(self, settings: Mapping[str, Any]) -> float:
+        """Each size is deployed cold and warm, with a pause before either request."""
+        return float(len(settings["filler"]) * 2 * (2 * PAUSE + START))
 
     def run(self, trial: Trial) -> None:
         s, rng = trial.settings, random.Random(trial.seed)

@@ -11,6 +11,7 @@ import msgspec
 
 from ..contract import BadInput, Better, Capability, Metric, Observation, Room, Sample, ServiceSpec, Trial
 from .following import Following, until_answering, until_silent
+from .timing import START
 
 # What of the service may be changed: whether the engine checks its health; image, cores and MiB, where "" and 0 are the
 # workload's own.
@@ -104,6 +105,9 @@ class Deploy:
     def room(self, settings: Mapping[str, Any], spec: ServiceSpec) -> Sequence[Room]:
         memory = int(settings["memory_mib"]) << 20 or spec.memory
         return (Room(instances=max(settings["instances"]), cpu=float(settings["cpu"] or spec.cpu), memory=memory),)
+
+    def least_seconds(self, settings: Mapping[str, Any]) -> float:
+        return len(settings["instances"]) * (2 * PAUSE / 2 + START)
 
     def run(self, trial: Trial) -> None:
         rng = random.Random(trial.seed)

@@ -35,6 +35,7 @@ from ..contract import (
     Node,
     Target,
     Trial,
+    now,
 )
 from .following import Following, until_answering
 
@@ -56,6 +57,7 @@ class Eyes(Following):
         self._pointed: tuple[Target, ...] = ()
         self._watched: dict[str, Target] = {}  # the prober's watch → its target
         self._ready: dict[str, Target] = {}
+        self._known: dict[str, Instance] = {}  # all that the stream has told of and not taken back
         self._lock = threading.Lock()
         self._node_thread = threading.Thread(target=self._look_at_nodes, daemon=True)
         self._threads.append(self._node_thread)
@@ -80,19 +82,29 @@ class Eyes(Following):
                 self._reopen(str(e))
                 continue
             if change is not None:
-                self._point(change)
-                self._events.put(change)
+                self._tell(change)
+
+    def _tell(self, change: Change) -> None:
+        if change.kind == "removed":
+            self._known.pop(change.instance.id, None)
+        else:
+            self._known[change.instance.id] = change.instance
+        self._point(change)
+        self._events.put(change)
 
     def _reopen(self, error: str) -> None:
-        """The stream has ended: list anew, as soon as the engine can be asked. Nothing is lost but the time until then."""
+        """The stream has ended: follow anew, as soon as the engine can be asked. The new stream begins with all that there is; of
+        what went while the engine was away it says nothing, so that is told here. Nothing is lost but the time until then."""
         self._silent(error)
         while not self._stop.wait(AGAIN):
             try:
-                self.trial.driver.instances(self.service)
                 self._watch.close()
                 self._watch = self.trial.driver.watch(self.service)
+                listed = {i.id for i in self.trial.driver.instances(self.service)}
             except EngineError:
                 continue
+            for gone in [i for ident, i in self._known.items() if ident not in listed]:
+                self._tell(Change("removed", gone, now()))
             self._back()
             return
 

@@ -12,7 +12,7 @@ import msgspec
 from ..contract import BadInput, Better, Capability, Metric, Observation, Room, Sample, ServiceSpec, Trial
 from . import checks, facts
 from .crowd import Crowd, Followed, gone, saying
-from .timing import lister, timed
+from .timing import PAUSE, START, lister, timed
 
 FILLER = "fill"
 STARTS, LISTS = (10, 50, 90, 99, 100), (10, 50, 90, 99)
@@ -37,7 +37,7 @@ class Fill:
 
     name: ClassVar[str] = "fill"
     question: ClassVar[str] = "How do start and listing change with how full the bay is?"
-    needs: ClassVar[frozenset[Capability]] = frozenset({Capability.ENDPOINTS})
+    needs: ClassVar[frozenset[Capability]] = frozenset({Capability.ENDPOINTS, Capability.RESERVE})
     metrics: ClassVar[tuple[Metric, ...]] = (
         *(
             Metric(
@@ -85,8 +85,11 @@ class Fill:
         checks.number(self.name, settings, "timeout", 1, 86400)
 
     def room(self, settings: Mapping[str, Any], spec: ServiceSpec) -> Sequence[Room]:
-        """Of one node: processor time is cut to measure, what can lack is memory."""
-        return (Room(instances=settings["per_node"], cpu=0.0, memory=spec.memory),)
+        """Processor time is cut to measure; what can lack is memory, and an engine's own limit."""
+        return (Room(instances=settings["per_node"], cpu=0.0, memory=spec.memory, each_node=True),)
+
+    def least_seconds(self, settings: Mapping[str, Any]) -> float:
+        return float(len(settings["levels"]) * (START + settings["starts"] * (START + PAUSE)))
 
     def run(self, trial: Trial) -> None:
         s, rng, driver = trial.settings, random.Random(trial.seed), trial.driver

@@ -20,6 +20,7 @@ from ..contract import (
     Observation,
     PhaseTimeout,
     Role,
+    Room,
     Sample,
     ServiceSpec,
     Target,
@@ -64,6 +65,7 @@ class Heal:
     name: ClassVar[str] = "heal"
     question: ClassVar[str] = "What do users feel when something breaks, and how soon is the service whole again?"
     needs: ClassVar[frozenset[Capability]] = frozenset({Capability.ENDPOINTS, Capability.HEALTH})
+    spoils: ClassVar[bool] = True  # nodes and engines have died and come back
     metrics: ClassVar[tuple[Metric, ...]] = heal_figures.METRICS
     short: ClassVar[Mapping[str, str]] = heal_figures.SHORT
 
@@ -76,6 +78,9 @@ class Heal:
 
     def least_seconds(self, settings: Mapping[str, Any]) -> float:
         return float(sum(settings["before"] + (settings["hold"] if f in ENGINE else 0) for f in settings["faults"]))
+
+    def room(self, settings: Mapping[str, Any], spec: ServiceSpec) -> Sequence[Room]:
+        return (Room(instances=settings["instances"], cpu=spec.cpu, memory=spec.memory),)
 
     def check(self, settings: Mapping[str, Any], bay_nodes: int) -> None:
         faults = settings["faults"]

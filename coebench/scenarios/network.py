@@ -17,8 +17,10 @@ from ..contract import (
     LoadPlan,
     Metric,
     Observation,
+    Room,
     Routing,
     Sample,
+    ServiceSpec,
     Target,
     Trial,
 )
@@ -29,6 +31,7 @@ from .stretch import metric
 
 HTTP, BULK = "network-http", "network-bulk"
 BULK_PORT = 5201
+BULK_MEMORY = 64 << 20
 DEPLOY = 60.0  # seconds until a deployment, and a removal, is given up
 PATIENCE = 20.0  # seconds until an iperf3 server that its engine calls ready must answer
 SETTINGS: Mapping[str, Mapping[str, Any]] = {
@@ -90,6 +93,14 @@ class Network:
     def least_seconds(self, settings: Mapping[str, Any]) -> float:
         return float(3 * (settings["seconds"] + settings["warmup"]))
 
+    def room(self, settings: Mapping[str, Any], spec: ServiceSpec) -> Sequence[Room]:
+        """The service that answers requests, then that of iperf3, whose processor time is its image's to say."""
+        count = settings["instances"]
+        return (
+            Room(instances=count, cpu=spec.cpu, memory=spec.memory),
+            Room(instances=count, cpu=0.0, memory=BULK_MEMORY),
+        )
+
     def check(self, settings: Mapping[str, Any], bay_nodes: int) -> None:
         limits = (("instances", 1, 250), ("seconds", 1, 600), ("warmup", 0, 60), ("connections", 1, 1000))
         check_numbers(self.name, settings, limits)
@@ -131,7 +142,7 @@ class Network:
             command=("/bin/sh", "-c", 'exec iperf3 -s -p "$COEBENCH_PORT"'),
             port=BULK_PORT,
             health=None,
-            memory=64 << 20,
+            memory=BULK_MEMORY,
             publish=True,
         )
         with trial.phase("deploy bulk", DEPLOY) as deadline:

@@ -12,9 +12,23 @@ from typing import Any, ClassVar, NamedTuple
 
 import msgspec
 
-from ..contract import BadInput, Better, Capability, Driver, Metric, Observation, Room, Sample, ServiceSpec, Strategy, Trial
+from ..contract import (
+    BadInput,
+    Better,
+    Capability,
+    Driver,
+    Metric,
+    Observation,
+    Room,
+    Sample,
+    ServiceSpec,
+    Strategy,
+    Trial,
+    Unsupported,
+)
 from . import checks, facts
 from .crowd import Crowd, said
+from .timing import PAUSE, START
 
 OPERATIONS = ("create", "scale up", "scale down", "update image", "update cpu", "update memory", "restart", "delete")
 REPLACING = ("update image", "update cpu", "update memory", "restart")
@@ -37,15 +51,14 @@ class Operations:
 
     name: ClassVar[str] = "operations"
     question: ClassVar[str] = "How long does each operation on a service take, alone and several at once?"
-    needs: ClassVar[frozenset[Capability]] = frozenset({Capability.ENDPOINTS, Capability.UPDATE})
+    needs: ClassVar[frozenset[Capability]] = frozenset({Capability.ENDPOINTS})
     metrics: ClassVar[tuple[Metric, ...]] = (
         _metric(
             "seen",
             "seen done",
             "Median over the C services: from sending the request until it was seen to be done. Created or scaled up: as many "
             "instances answer as were asked for. Scaled down: no more answer than were asked for. Updated or restarted: as many "
-            "answer as before, all of them begun after the request, with the new version, and none of the old. Deleted: none "
-            "answers.",
+            "others answer as before, with the version that was asked for, and none of the old. Deleted: none answers.",
         ),
         _metric(
             "claimed",
@@ -96,15 +109,35 @@ class Operations:
             Room(instances=services * surging, cpu=2 * spec.cpu, memory=2 * spec.memory),
         )
 
+    def least_seconds(self, settings: Mapping[str, Any]) -> float:
+        """A start for all but what takes instances away, a pause before all that does."""
+        asked = {"create", "delete", *_asked(settings)}
+        each = sum(PAUSE * (o in REMOVING) + START * (o not in ("scale down", "delete")) for o in asked)
+        return float(len(settings["instances"]) * len(settings["concurrency"]) * each)
+
     def run(self, trial: Trial) -> None:
         rng = random.Random(trial.seed)
+        asked = self._possible(trial)
         for count in trial.settings["instances"]:
             for services in trial.settings["concurrency"]:
-                self._story(trial, rng, count, services)
+                self._story(trial, rng, asked, count, services)
 
-    def _story(self, trial: Trial, rng: random.Random, count: int, services: int) -> None:
+    def _possible(self, trial: Trial) -> list[str]:
+        """What was asked for, without what the COE has not. Raises Unsupported where nothing is left."""
+        asked = list(_asked(trial.settings))
+        updating = trial.driver.capabilities()[Capability.UPDATE]
+        lacking = [o for o in asked if o in REPLACING and not updating.ok]
+        if lacking == asked:
+            raise Unsupported(", ".join(lacking), updating.reason)
+        if lacking:
+            said = f"{trial.driver.title}: {', '.join(lacking)} were not measured: {updating.reason}"
+            trial.observe("operations.refused", operations=lacking, reason=updating.reason)
+            trial.observe("warning", text=said)
+        return [o for o in asked if o not in lacking]
+
+    def _story(self, trial: Trial, rng: random.Random, asked: Sequence[str], count: int, services: int) -> None:
         """All operations on `services` services of `count` instances. Create and delete are always done."""
-        asked, strategy = _asked(trial.settings), _surge(count, trial.settings["surge"])
+        strategy = _surge(count, trial.settings["surge"])
         names = [f"op-{count}x{services}-{k}" for k in range(services)]
         first = trial.workload.service(names[0], count, trial.workload.versions[0])
         spec = msgspec.structs.replace(first, health=None)
@@ -113,7 +146,7 @@ class Operations:
             crowd.follow(*names)
 
             def every(operation: str, target: int, call: Callable[[str], None]) -> None:
-                self._every(trial, crowd, rng, operation, names, target, count, call)
+                self._every(trial, crowd, rng, operation, names, target, count, call, spec.version)
 
             every("create", count, lambda n: driver.deploy(msgspec.structs.replace(spec, name=n)))
             size = count
@@ -145,6 +178,7 @@ class Operations:
         target: int,
         count: int,
         call: Callable[[str], None],
+        version: str,
     ) -> None:
         """One operation on all services at the same time; returns when it is seen, and said, to be done on all."""
         if operation in REMOVING:
@@ -163,6 +197,7 @@ class Operations:
                 target=target,
                 phase=phase,
                 old=sorted(old[name]),
+                version=version,
             )
             call(name)
             trial.observe("operation.accepted", service=name, operation=operation)
@@ -174,7 +209,7 @@ class Operations:
             def done(name: str) -> bool:
                 f = crowd.services[name]
                 gone = old[name] if operation in REPLACING else set()
-                seen = _seen(operation, target, old[name], f.speaking)
+                seen = _seen(operation, target, old[name], f.speaking, version)
                 return seen and _claimed(operation, target, gone, f.ready, set(f.listed))
 
             def fact() -> bool:
@@ -215,7 +250,7 @@ def _times(story: Sequence[Observation], mark: Observation, end: float, limit: f
     operation, target, old = d["operation"], d["target"], set(d["old"])
     gone = old if operation in REPLACING else set()
     accepted = next((o.at for o in story if o.name == "operation.accepted" and mark.at <= o.at < end), None)
-    seen = facts.first(story, mark.at, end, lambda s: _seen(operation, target, old, s.speaking))
+    seen = facts.first(story, mark.at, end, lambda s: _seen(operation, target, old, s.speaking, d.get("version")))
     claimed = facts.first(story, mark.at, end, lambda s: _claimed(operation, target, gone, s.ready(), set(s.listed)))
     accepted, seen, claimed = (math.inf if at is None else at - mark.at for at in (accepted, seen, claimed))
     return _Times(accepted, seen, claimed, limit)
@@ -260,10 +295,14 @@ def _surge(count: int, percent: float) -> Strategy:
     return Strategy(surge=max(1, math.ceil(count * percent / 100)), unavailable=0)
 
 
-def _seen(operation: str, target: int, old: set[str], speaking: Mapping[str, str]) -> bool:
-    """What a client sees when an operation is done."""
+def _seen(operation: str, target: int, old: set[str], speaking: Mapping[str, str], version: str | None) -> bool:
+    """What a client sees when an operation is done. `version`: what was asked for; runs of before it was recorded have none.
+
+    Of a new reservation, or a new variable, a client sees nothing: that others answer than before is all there is to see.
+    """
     if operation in REPLACING:
-        return len(speaking) >= target and not old & set(speaking)
+        right = sum(version is None or v == version for v in speaking.values())
+        return right >= target and not old & set(speaking)
     if operation in ("scale down", "delete"):
         return len(speaking) <= target
     return len(speaking) >= target

@@ -30,6 +30,7 @@ def reach(trial: Trial, service: str, routing: Routing, alone: bool) -> Reach | 
         if routing is not Routing.ENDPOINTS:
             _until_answer(trial, found)
     except Unsupported as e:
+        leave(trial, service, routing)
         if alone:
             raise
         trial.observe("routing.refused", routing=routing.value, reason=e.reason)

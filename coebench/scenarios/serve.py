@@ -20,6 +20,7 @@ from ..contract import (
     ServiceSpec,
     Target,
     Trial,
+    Unsupported,
 )
 from . import edge, reaching
 from .crossing import cross_check, crossed
@@ -148,24 +149,35 @@ class Serve:
         varied = {name for name in GRID if len(_listed(s[name])) > 1}
         for instances in _listed(s["instances"]):
             self._deploy(trial, instances)
-            for routing in map(Routing, _listed(s["routing"])):
-                reach = reaching.reach(trial, SERVICE, routing, alone="routing" not in varied)
-                if reach is None:
-                    continue
-                for generators in _listed(s["generators"]):
-                    cell = {"instances": instances, "routing": routing.value, "generators": generators}
-                    plan = LoadPlan(
-                        targets=tuple(Target(*t) for t in reach.targets),
-                        connections=s["connections"],
-                        generators=generators,
-                        duration=float(s["seconds"]),
-                        warmup=float(s["warmup"]),
-                    )
-                    with recruited(trial, generators, s["coordinator"], s["timeout"]):
-                        self._serve(trial, plan, {k: v for k, v in cell.items() if k in varied})
-                reaching.leave(trial, SERVICE, routing)
+            try:
+                self._routings(trial, instances, varied)
+            except Unsupported:  # a way that is refused ends the trial, and nothing of it may stay in the bay
+                for routing in map(Routing, _listed(s["routing"])):
+                    reaching.leave(trial, SERVICE, routing)
+                trial.leave(SERVICE)
+                raise
             with trial.phase("remove", s["timeout"]):
                 (trial.leave if instances == _listed(s["instances"])[-1] else trial.remove)(SERVICE)
+
+    def _routings(self, trial: Trial, instances: int, varied: set[str]) -> None:
+        """All points of the grid for a service that stands."""
+        s = trial.settings
+        for routing in map(Routing, _listed(s["routing"])):
+            reach = reaching.reach(trial, SERVICE, routing, alone="routing" not in varied)
+            if reach is None:
+                continue
+            for generators in _listed(s["generators"]):
+                cell = {"instances": instances, "routing": routing.value, "generators": generators}
+                plan = LoadPlan(
+                    targets=tuple(Target(*t) for t in reach.targets),
+                    connections=s["connections"],
+                    generators=generators,
+                    duration=float(s["seconds"]),
+                    warmup=float(s["warmup"]),
+                )
+                with recruited(trial, generators, s["coordinator"], s["timeout"]):
+                    self._serve(trial, plan, {k: v for k, v in cell.items() if k in varied})
+            reaching.leave(trial, SERVICE, routing)
 
     def _deploy(self, trial: Trial, instances: int) -> None:
         spec = trial.workload.service(SERVICE, instances, trial.workload.versions[0])

@@ -7,6 +7,9 @@ from collections.abc import Callable
 
 from ..contract import AskingPort, Trial, Unsupported, Verb
 
+START = 0.2  # seconds: no engine that was measured had an instance answer sooner
+PAUSE = 0.5  # seconds: the mean of the pauses that are drawn between 0 and 1 s before removals
+
 
 def asking(trial: Trial) -> AskingPort:
     """The driver, as one that can send single requests. Raises Unsupported."""

@@ -14,6 +14,7 @@ from ..contract import (
     LoadPlan,
     Metric,
     Observation,
+    Room,
     Sample,
     ServiceSpec,
     Strategy,
@@ -66,6 +67,11 @@ class UpdateUnderLoad:
 
     def least_seconds(self, settings: Mapping[str, Any]) -> float:
         return float(sum(settings["before"] + (settings["bad_window"] if s == BAD else 0) for s in settings["strategies"]))
+
+    def room(self, settings: Mapping[str, Any], spec: ServiceSpec) -> Sequence[Room]:
+        """With what the strategies have above the wanted number."""
+        surge = max(STRATEGIES.get(s, STRATEGIES["surge"]).surge for s in settings["strategies"])
+        return (Room(instances=settings["instances"] + surge, cpu=spec.cpu, memory=spec.memory),)
 
     def check(self, settings: Mapping[str, Any], bay_nodes: int) -> None:
         chosen, known = settings["strategies"], (*STRATEGIES, BAD)

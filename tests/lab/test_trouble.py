@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import threading
 from collections.abc import Iterator
@@ -60,6 +61,11 @@ def test_harmonised_timeouts_are_in_force(harmonised: Bench) -> None:
     elif harmonised.bay.spec.coe == "swarm":
         beat = control.exec(["docker", "info", "--format", "{{.Swarm.Cluster.Spec.Dispatcher.HeartbeatPeriod}}"]).strip()
         assert beat in (told["swarm --dispatcher-heartbeat"], str(int(told["swarm --dispatcher-heartbeat"][:-1]) * 10**9))
+        for service in control.exec(["docker", "service", "ls", "-q"]).split():  # the prober's
+            shown = control.exec(
+                ["docker", "service", "inspect", "--format", "{{json .Spec.TaskTemplate.RestartPolicy}}", service]
+            )
+            assert f"{json.loads(shown)['Delay']}s" == told["service --restart-delay"] == "0s"
     else:
         flags = control.exec(["curl", "-s", "http://10.77.0.1:5050/flags"])
         assert f'"agent_ping_timeout":"{told["MESOS_AGENT_PING_TIMEOUT"]}"' in flags

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import types
+from types import SimpleNamespace
 from typing import Any
 
 import msgspec
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 
 from coebench import plugins
-from coebench.contract import BadInput, Better, EngineError, Instance, InstanceState, Node, Room
+from coebench.contract import BadInput, Better, EngineError, Instance, InstanceState, Node, Room, TimeWanted
 from coebench.results import stats
 from coebench.results.model import MetricResult, Result, RunInfo, Values
 from coebench.runner import fit
@@ -114,6 +115,53 @@ def test_every_scenario_in_every_profile_fits_the_bay_that_is_made_without_a_wor
     fitted(Sized(Room(instances=110, cpu=2.0, memory=bay.memory)), scenarios=list(plans.every_scenario()), profile=profile)
 
 
+def test_what_is_wanted_of_each_node_is_reckoned_so() -> None:
+    """A kubelet takes 110; fill states its capacity by node."""
+    node = Room(instances=110, cpu=2.0, memory=64 << 30)
+    fitted(Sized(node), scenarios=["fill"], settings={"fill": {"per_node": 110}}, nodes=2)
+    with pytest.raises(BadInput) as caught:
+        fitted(Sized(node), scenarios=["fill"], settings={"fill": {"per_node": 200}}, nodes=2)
+    assert "it wants 400 instances at one time (200 on each node); a node takes 110 (the engine's own limit), 2 nodes 220" in str(
+        caught.value
+    )
+
+
+@pytest.mark.parametrize("name", ["heal", "update-under-load", "network"])
+def test_services_under_load_are_reckoned_too(name: str) -> None:
+    node = Room(cpu=2.0, memory=1 << 30)
+    fitted(Sized(node), scenarios=[name], settings={name: {"instances": 10}})
+    with pytest.raises(BadInput, match=rf"{name} on k8s can't fit: it wants (99|100) instances"):
+        fitted(Sized(node), scenarios=[name], settings={name: {"instances": 99}})
+
+
+def test_bays_that_a_scenario_makes_itself_are_reckoned_together() -> None:
+    class Several(Sized):
+        def check_several(self, spec: Any, bays: int) -> None:
+            if bays * spec.nodes > 12:
+                raise BadInput(f"{bays * spec.nodes} nodes")
+
+    large = Several(Room(cpu=64.0, memory=1 << 40))
+    fitted(large, scenarios=["bay"], settings={"bay": {"nodes": [4], "bays": 2, "more": 2}})
+    with pytest.raises(BadInput, match="bay on k8s, 2 bays of up to 7 nodes at one time: 14 nodes"):
+        fitted(large, scenarios=["bay"], settings={"bay": {"nodes": [1, 5], "bays": 2, "more": 2}})
+
+
+def test_the_lab_says_so_of_bays_that_it_can_not_hold_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    import psutil
+
+    from coebench.contract import BaySpec
+    from coebench.lab import install
+    from coebench.provision.lab import LabProvisioner
+
+    monkeypatch.setattr(install, "check_machine", lambda: None)
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=4 << 30))
+    lab, spec = LabProvisioner(), BaySpec(coe="k8s", nodes=3)
+    lab.check(spec)
+    lab.check_several(spec, 2)
+    with pytest.raises(BadInput, match=r"3 k8s bays of 1\+3 hosts take about 5104 MiB of memory, 4096 are free"):
+        lab.check_several(spec, 3)
+
+
 def test_who_does_not_know_its_nodes_leaves_it_to_the_engine() -> None:
     fitted(object(), scenarios=["deploy"], instances=[1000])
 
@@ -124,6 +172,18 @@ def test_a_budget_too_small_for_one_block_is_refused_with_the_arithmetic() -> No
     ):
         fitted(object(), scenarios=["churn"], budget=5.0)
     fitted(object(), scenarios=["churn"], budget=600.0)
+    with pytest.raises(BadInput, match=r"too small for one block, .* \+ operations .* \+ fill .* \+ api "):
+        plan = plans.make({}, ["k8s", "swarm", "mesos"], {"scenarios": ["operations", "fill", "api"], "budget": 60.0})
+        scenarios = {n: plugins.load("scenarios", n, "scenario")() for n in plans.scenarios_of(plan)}
+        fit.check(plan, scenarios, object(), plugins.load("workloads", "http", "workload"))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", plugins.names("scenarios"))
+def test_every_scenario_says_how_long_it_lasts_at_least(name: str) -> None:
+    scenario = plugins.load("scenarios", name, "scenario")()
+    assert isinstance(scenario, TimeWanted)
+    least = [scenario.least_seconds(scenario.settings(p)) for p in ("smoke", "full")]
+    assert 0 < least[0] < least[1] < 3600
 
 
 # stopping

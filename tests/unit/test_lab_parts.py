@@ -19,6 +19,7 @@ from coebench.lab import images, paths, pki, plan
 from coebench.lab.cache import Artefact, key, prune
 from coebench.lab.engines import engine
 from coebench.lab.host import meminfo
+from coebench.lab.marathon.apps import DEFAULTS
 from coebench.lab.process import Process, kill_all
 
 
@@ -205,7 +206,17 @@ def test_a_ping_timeout_is_set_and_told() -> None:
     engine("mesos").check(spec)
     mesos = engine("mesos")(spec, plan.Layout.of(1, 1))
     assert mesos.timeouts()["MESOS_AGENT_PING_TIMEOUT"] == "3secs"
-    assert "MESOS_AGENT_PING_TIMEOUT='3secs'" in mesos.files("c1", Role.CONTROL)["/etc/mesos/env"]
+    env = mesos.files("c1", Role.CONTROL)["/etc/mesos/env"]
+    assert "MESOS_AGENT_PING_TIMEOUT='3secs'" in env
+    assert mesos.timeouts()["Marathon backoffSeconds"] == "1"
+    assert "Marathon" not in env  # told to people, not to Mesos
+
+
+def test_the_timeouts_that_the_scheduler_is_said_to_have_are_its_defaults() -> None:
+    told = engine("mesos")(BaySpec(coe="mesos"), plan.Layout.of(1, 1)).timeouts()
+    assert told["Marathon unreachableStrategy"].startswith(f"replaced {DEFAULTS['unreachableStrategy']['inactiveAfterSeconds']}s")
+    assert told["Marathon backoffSeconds"] == f"{DEFAULTS['backoffSeconds']}"
+    assert told["Marathon backoffFactor"] == f"{DEFAULTS['backoffFactor']}"
 
 
 def test_every_engine_is_told_of_the_same_registry_or_says_why_not() -> None:

@@ -6,7 +6,8 @@ import pytest
 
 from coebench.contract import Better
 from coebench.report import words
-from coebench.results.model import BayResult, MetricResult, Ratio, Values
+from coebench.report.table import table
+from coebench.results.model import BayResult, MetricResult, Ratio, Result, RunInfo, Values
 
 
 @pytest.mark.parametrize(
@@ -132,3 +133,12 @@ def test_nothing_to_say():
     few = Ratio(a="a", b="b", ratio=2.0, reason="too few trials to tell (1; 4 are needed)")
     assert words.sentence(metric([few], {"a": 2.0, "b": 1.0}), CALLED) == ""
     assert words.sentence(metric([few], {"a": 2.0, "b": 1.0}, better=Better.NEITHER), CALLED) == ""
+
+
+@pytest.mark.parametrize(("scenario", "printed"), [("deploy", 0), ("heal", 1)])
+def test_heal_prints_every_timeout_even_of_one_column(scenario, printed):
+    """A failure's figures are mostly these; elsewhere they are told where columns differ."""
+    rows = (MetricResult(scenario=scenario, name="x", unit="s", better=Better.LOWER, title="x"),)
+    bays = {"swarm": BayResult(coe="swarm", engine="Swarm", version="1", timeouts={"beat": "5s"}, timeout_profile="stock")}
+    told = table(Result(run=RunInfo(id="r"), bays=bays, metrics=rows)).timeouts
+    assert [said for _, said in told] == ["beat 5s (stock)"] * printed

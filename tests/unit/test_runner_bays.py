@@ -16,7 +16,7 @@ import pytest
 
 from coebench import plugins
 from coebench.cli import output
-from coebench.contract import BadInput, Better, Capability, Metric, Observation, Sample, Trial
+from coebench.contract import BadInput, Better, Capability, Metric, Observation, Sample, Trial, Unsupported
 from coebench.hooks import hookimpl
 from coebench.lab import lock
 from coebench.provision.lab import LabProvisioner
@@ -71,6 +71,16 @@ class Checked(Tidy):
     needs = frozenset({Capability.HEALTH})
 
 
+class Halfway(Messy):
+    """Is refused when it has deployed already."""
+
+    name = "halfway"
+
+    def run(self, trial: Trial) -> None:
+        super().run(trial)
+        raise Unsupported("the other half", "the toy engine has none")
+
+
 class NoProber:
     def __init__(self, driver: object, workload: object) -> None: ...
     def start(self, timeout: float) -> None: ...
@@ -89,7 +99,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     mine: dict[str, dict[str, Any]] = {
         "drivers": {"toy": ToyDriver},
         "provisioners": {"toy": ToyProvisioner},
-        "scenarios": {s.name: s for s in (Tidy, Messy, Checked)},
+        "scenarios": {s.name: s for s in (Tidy, Messy, Checked, Halfway)},
         "hooks": {},
     }
     names, load = plugins.names, plugins.load
@@ -218,3 +228,22 @@ def test_the_lab_is_free_or_its_holder_is_named(tmp_path: Path, monkeypatch: pyt
     second.free()
     with lock.take("compare"):  # one process may compare twice
         pass
+
+
+@pytest.mark.timeout(60)
+def test_a_trial_that_is_refused_halfway_leaves_nothing_to_the_next(run: Any) -> None:
+    result, folder = run("halfway", "tidy")
+    assert [t.status for t in result.trials] == ["skipped", "ok"]
+    assert bays(folder) == 2
+    told = table(result, folder)
+    assert "the toy engine has none" in told
+    assert "did not return to its baseline: services halfway are still there" in told
+
+
+@pytest.mark.timeout(60)
+def test_the_manifest_has_the_timeouts_of_who_knows_them_beforehand(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    _, folder = run("tidy")
+    assert json.loads((folder / "manifest.json").read_text())["timeouts"] == {}
+    monkeypatch.setattr(ToyProvisioner, "timeouts", lambda self, spec: {"beat": f"{spec.nodes}s"}, raising=False)
+    _, folder = run("tidy")
+    assert json.loads((folder / "manifest.json").read_text())["timeouts"] == {"toy": {"beat": "3s"}}

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
+from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from coebench import plugins
-from coebench.contract import BadInput, Observation, Sample, Unsupported
+from coebench.contract import BadInput, Capability, Observation, Sample, Support, Unsupported
 from coebench.runner import plan as plans
 from coebench.scenarios import facts
 from coebench.scenarios.operations import OPERATIONS
@@ -110,10 +113,21 @@ def test_percentiles_are_values_that_were_seen() -> None:
 # operations
 
 
-def operation(at: float, what: str, service: str = "op", old: tuple[str, ...] = (), target: int = 2, c: int = 1) -> Observation:
+def operation(
+    at: float, what: str, service: str = "op", old: tuple[str, ...] = (), target: int = 2, c: int = 1, **more: str
+) -> Observation:
     phase = f"{what} 2x{c}"
     return obs(
-        at, "operation", service=service, operation=what, instances=2, concurrency=c, target=target, phase=phase, old=list(old)
+        at,
+        "operation",
+        service=service,
+        operation=what,
+        instances=2,
+        concurrency=c,
+        target=target,
+        phase=phase,
+        old=list(old),
+        **more,
     )
 
 
@@ -151,6 +165,16 @@ def test_an_update_is_done_when_none_of_the_old_answers() -> None:
     assert found["claimed", "update image", "2", "1"] == (6.0, False)
     assert found["timed_out", "create", "2", "1"] == (0, False)
     assert ("seen_max", "create", "2", "1") not in found  # of one there is no longest
+
+
+def test_an_update_is_not_done_while_the_new_instances_answer_with_the_old_version() -> None:
+    asked = operation(20.0, "update image", old=("a", "b"), version="v2")
+    found = table(list(scenario("operations").derive([*CREATED, asked, *UPDATED[1:]])))
+    assert found["seen", "update image", "2", "1"] == (4.5, False)
+    stale = [*UPDATED[1:], answer(27.0, "op", "d", "changed", "v1"), answer(28.0, "op", "d", "changed", "v2")]
+    late = [o for o in stale if o.at != 23.0]  # d's first answer
+    found = table(list(scenario("operations").derive([*CREATED, asked, *late])))
+    assert found["seen", "update image", "2", "1"] == (8.0, False)
 
 
 def test_facts_count_by_their_time_and_not_by_their_place_in_the_record() -> None:
@@ -366,8 +390,21 @@ def test_the_full_profile_has_every_scenario_and_the_others_the_quick_ones() -> 
     full = plans.make({}, ["k8s"], {"profile": "full"})
     assert full.scenarios is not None
     assert set(full.scenarios) == set(plugins.names("scenarios")) >= set(SUITE)
-    assert full.scenarios[:2] == plans.SCENARIOS
+    assert full.scenarios[:3] == ("idle", *plans.SCENARIOS)  # what the engine costs before it has done anything
+    assert full.scenarios[-3:] == ("churn", "cold-image", "heal")  # the bay is not the same afterwards
     assert plans.make({}, ["k8s"], {}).scenarios == plans.SCENARIOS
+
+
+def test_a_strangers_scenario_has_its_place_by_what_it_says_of_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    strangers = {
+        "aaa": type("Wearing", (), {"spoils": True}),
+        "zzz": type("Delicate", (), {"unspoilt": True}),
+        "mmm": type("Plain", (), {}),
+        **dict.fromkeys(plans.SCENARIOS, type("Own", (), {})),
+    }
+    monkeypatch.setattr(plugins, "names", lambda group: tuple(sorted(strangers)))
+    monkeypatch.setattr(plugins, "load", lambda group, name, what: strangers[name])
+    assert plans.every_scenario() == ("zzz", *plans.SCENARIOS, "mmm", "aaa")
 
 
 # cold-image
@@ -416,8 +453,6 @@ def test_a_pull_that_took_too_long_is_censored_and_nothing_is_subtracted_from_it
 
 
 def test_without_a_registry_cold_image_is_refused_with_the_reason() -> None:
-    from types import SimpleNamespace
-
     from coebench.runner.trial import TrialRun
 
     nothing: Any = None
@@ -429,3 +464,77 @@ def test_without_a_registry_cold_image_is_refused_with_the_reason() -> None:
     )
     with pytest.raises(Unsupported, match="the provisioner 'existing' has none"):
         s.run(trial)
+
+
+# what is refused, and what is left behind
+
+
+class Noted:
+    """A trial of which only what was told, left and removed is of interest."""
+
+    def __init__(self, settings: dict[str, Any], *lacking: Capability, **more: Any) -> None:
+        self.settings = settings
+        self.seed = 1
+        self.workload = plugins.load("workloads", "http", "workload")
+        support = {c: Support(c not in lacking, "nobody does this" if c in lacking else "") for c in Capability}
+        self.driver = SimpleNamespace(title="no COE", capabilities=lambda: support, **more)
+        self.seen: list[tuple[str, dict[str, Any]]] = []
+        self.taken: list[str] = []
+        self.leave = self.remove = self.taken.append
+
+    def observe(self, name: str, *, at: float | None = None, **data: Any) -> None:
+        self.seen.append((name, data))
+
+    def warnings(self) -> list[str]:
+        return [d["text"] for name, d in self.seen if name == "warning"]
+
+    @contextlib.contextmanager
+    def phase(self, name: str, timeout: float) -> Iterator[None]:
+        yield
+
+
+def test_a_routing_that_is_refused_takes_its_service_with_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    s = scenario("serve")
+    monkeypatch.setattr(type(s), "_deploy", lambda self, trial, instances: None)
+    trial: Any = Noted({**s.settings("smoke"), "routing": "native"}, Capability.NATIVE)
+    with pytest.raises(Unsupported, match="nobody does this"):
+        s.run(trial)
+    assert trial.taken == ["serve"]
+
+
+def test_without_single_requests_idle_leaves_out_the_api_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    s = scenario("idle")
+    measured: list[int] = []
+    monkeypatch.setattr(type(s), "_measure", lambda self, trial, count: measured.append(count))
+    trial: Any = Noted({**s.settings("smoke"), "instances": [0]})
+    trial.usage = tuple
+    s.run(trial)
+    assert measured == [0]
+    assert trial.warnings() == [
+        "idle: the API's latency was not measured: timing single API requests: the driver of no COE has no 'ask'"
+    ]
+
+
+def test_operations_leave_out_what_the_coe_has_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    s = scenario("operations")
+    done: list[list[str]] = []
+    monkeypatch.setattr(type(s), "_story", lambda self, trial, rng, asked, count, services: done.append(asked))
+    trial: Any = Noted({**s.settings("smoke"), "concurrency": [1]}, Capability.UPDATE)
+    s.run(trial)
+    assert done == [["create", "scale up", "scale down", "delete"]]
+    (said,) = trial.warnings()
+    assert said == "no COE: update image, update cpu, update memory, restart were not measured: nobody does this"
+    with pytest.raises(Unsupported, match="nobody does this"):
+        s.run(Noted({**s.settings("smoke"), "operations": ["restart"]}, Capability.UPDATE))
+    s.run(Noted({**s.settings("smoke"), "concurrency": [1]}))
+    assert done[1] == list(OPERATIONS)
+
+
+def test_without_a_coe_a_bay_has_no_capacity_to_fill() -> None:
+    from coebench_bare.driver import BareDriver
+
+    from coebench.runner.run import _lacking
+
+    bare: Any = BareDriver({})
+    assert _lacking(scenario("fill"), bare).startswith("no COE lacks 'reserve': nothing is reserved")
+    assert _lacking(scenario("operations"), bare) == _lacking(scenario("idle"), bare) == ""

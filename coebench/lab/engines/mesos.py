@@ -32,6 +32,12 @@ TIMEOUTS = {
         "MESOS_ALLOCATION_INTERVAL": "1secs",
     },
 }
+# What the scheduler does with apps that say nothing of it, and the driver's do not: Marathon's own defaults, in both profiles.
+SCHEDULER = {
+    "Marathon unreachableStrategy": "replaced 0s after Mesos gives the agent up",
+    "Marathon backoffSeconds": "1",
+    "Marathon backoffFactor": "1.15",
+}
 
 
 class Mesos(Engine):
@@ -66,7 +72,7 @@ class Mesos(Engine):
     def _env(self, host: str, role: Role) -> dict[str, str]:
         # a new bay's agents need not spread their registrations over a second; nothing that is measured depends on it
         env = {
-            **self.timeouts(),
+            **self._mesos(),
             "MESOS_REGISTRY": "in_memory",
             "MESOS_REGISTRATION_BACKOFF_FACTOR": "50ms",
         }
@@ -128,6 +134,10 @@ class Mesos(Engine):
         return Access(coe="mesos", url=f"http://{plan.address('c1')}:{API_PORT}", options=options)
 
     def timeouts(self) -> Mapping[str, str]:
+        return {**self._mesos(), **SCHEDULER}
+
+    def _mesos(self) -> Mapping[str, str]:
+        """Those of Mesos itself, which takes them as variables."""
         timeouts = dict(TIMEOUTS[self.spec.timeouts])
         if given := self.spec.options.get("ping-timeout"):
             timeouts["MESOS_AGENT_PING_TIMEOUT"] = given

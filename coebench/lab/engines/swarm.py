@@ -19,10 +19,12 @@ from .base import Engine
 TLS_PORT = 2376
 
 # Stock: swarm's defaults. The harmonised heartbeat makes a dead node known after about 10 s, as on every engine:
-# swarmkit gives a node up after three beats.
+# swarmkit gives a node up after three beats. A task that has ended is replaced after a delay, which its service may say: nothing
+# in stock, so that it is swarmkit's own.
+RESTART = "service --restart-delay"
 TIMEOUTS = {
-    "stock": {"swarm --dispatcher-heartbeat": "5s"},
-    "harmonised": {"swarm --dispatcher-heartbeat": "3s"},
+    "stock": {"swarm --dispatcher-heartbeat": "5s", RESTART: "5s"},
+    "harmonised": {"swarm --dispatcher-heartbeat": "3s", RESTART: "0s"},
 }
 
 
@@ -138,8 +140,15 @@ class Swarm(Engine):
             return f"unix://{h.root}/run/docker.sock"
 
         nodes = {h.spec.name: socket(h) for h in hosts if h.spec.role is Role.NODE and h.alive}
+        return Access(coe="swarm", url=socket(hosts[0]), nodes=nodes, options=self.options_for_driver())
+
+    def options_for_driver(self) -> dict[str, str]:
+        """What only the lab knows, or what is the driver's to ask for: restart policies are the services'."""
         has = "yes" if machine.ip_vs() else "this kernel has none, neither loaded nor as a module"
-        return Access(coe="swarm", url=socket(hosts[0]), nodes=nodes, options={"ip_vs": has})
+        options = {"ip_vs": has}
+        if self.spec.timeouts != "stock":
+            options["restart_delay"] = self.timeouts()[RESTART].rstrip("s")
+        return options
 
     def timeouts(self) -> Mapping[str, str]:
         return TIMEOUTS[self.spec.timeouts]

@@ -208,6 +208,9 @@ class MagnumProvisioner:
                 return mine.access
             near = {h.name: h.address for h in bay.nodes} if bay.spec.coe == "swarm" else None
             mine.access = access.of(self.clusters, bay.spec.coe, cluster, mine.tls, near)
+            if self.cloud.lab:  # what its engine has to say to the driver, timeouts among it, no cluster tells
+                options = LabBay.open(spool.bay_name(mine.uuid)).access().options
+                mine.access = msgspec.structs.replace(mine.access, options=options)
         return mine.access
 
     def network(self, bay: Bay) -> AbstractContextManager[None]:

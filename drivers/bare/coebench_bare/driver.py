@@ -84,7 +84,7 @@ class BareDriver:
             Capability.KILL: yes,
             Capability.DRAIN: no,
             Capability.LOGS: yes,
-            Capability.RESERVE: no,
+            Capability.RESERVE: Support(False, "nothing is reserved: a host takes whatever it is told to start"),
         }
 
     # services

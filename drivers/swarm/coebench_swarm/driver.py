@@ -75,6 +75,7 @@ class SwarmDriver:
         tls: TLSConfig | None,
         secrets: Path | None,
         ip_vs: str,
+        restart_delay: float | None = None,
     ) -> None:
         self._api = api
         self._access_url = api_url
@@ -83,6 +84,7 @@ class SwarmDriver:
         self._secrets = secrets
         # What the access says of the nodes' kernels: "yes", or why their virtual IPs would be silent.
         self._ip_vs = ip_vs
+        self._restart_delay = restart_delay  # seconds; None: Docker's own
         self._closed = False
         self._listeners: dict[str, Any] = {}
         self._lock = threading.Lock()
@@ -91,6 +93,7 @@ class SwarmDriver:
     def connect(cls, access: Access) -> Self:
         if not access.url:
             raise BadInput("Swarm is reached by a manager's Docker API; there is no URL in this bay's access")
+        restart_delay = _delay(access.options.get("restart_delay"))
         secrets, tls = _tls(access)
         with contextlib.ExitStack() as undo:  # a connection that fails leaves no key on the disk
             if secrets:
@@ -100,7 +103,7 @@ class SwarmDriver:
             except DockerException as e:
                 raise EngineError(f"reaching Docker at {access.url}", str(e)) from e
             ip_vs = access.options.get("ip_vs", "whether the nodes' kernels have ip_vs is not known")
-            driver = cls(api, access.url, access.nodes, tls, secrets, ip_vs)
+            driver = cls(api, access.url, access.nodes, tls, secrets, ip_vs, restart_delay)
             info = driver._call("asking Docker", api.info)
             if not info.get("Swarm", {}).get("ControlAvailable"):
                 raise BadInput(f"Docker at {access.url} is no manager of a swarm")
@@ -176,7 +179,7 @@ class SwarmDriver:
         self._call(
             f"deploying {spec.name}",
             lambda: self._api.create_service(
-                specs.task_template(spec),
+                specs.task_template(spec, self._restart_delay),
                 name=spec.name,
                 labels=specs.labels(spec),
                 mode=specs.mode(spec.instances),
@@ -191,7 +194,10 @@ class SwarmDriver:
 
     def update(self, spec: ServiceSpec, strategy: Strategy) -> None:
         # All anew but the mode, which holds the number of instances: an update is no scaling.
-        self._update(spec.name, lambda old: specs.service(spec, strategy, self._virtual) | {"Mode": old["Mode"]})
+        self._update(spec.name, lambda old: self._whole(spec, strategy) | {"Mode": old["Mode"]})
+
+    def _whole(self, spec: ServiceSpec, strategy: Strategy) -> dict[str, Any]:
+        return specs.service(spec, strategy, self._virtual, self._restart_delay)
 
     def _update(self, service: str, change: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
         """Swarm takes a whole spec with the version it was made from; a newer one in between makes it say so: once more."""
@@ -415,6 +421,17 @@ class SwarmDriver:
             raise kind(what, str(e.explanation or e)) from e
         except (DockerException, requests.RequestException, OSError) as e:
             raise EngineError(what, f"{type(e).__name__}: {e}") from e
+
+
+def _delay(given: str | None) -> float | None:
+    """Seconds, or None for Docker's own. Raises BadInput."""
+    try:
+        delay = None if given is None else float(given)
+    except ValueError:
+        delay = -1.0
+    if delay is not None and not 0 <= delay <= 86400:
+        raise BadInput(f"Swarm's restart_delay is a number of seconds, not '{given}'")
+    return delay
 
 
 def _tls(access: Access) -> tuple[Path | None, TLSConfig | None]:

@@ -26,8 +26,12 @@ PORT = "coebench.port"
 SECOND = 1_000_000_000  # Swarm's times are nanoseconds
 
 
-def task_template(spec: ServiceSpec) -> TaskTemplate:
-    """What each task runs. CPU is reserved, and limited only if the spec says so; memory both."""
+def task_template(spec: ServiceSpec, restart_delay: float | None = None) -> TaskTemplate:
+    """What each task runs. CPU is reserved, and limited only if the spec says so; memory both.
+
+    `restart_delay`: seconds before the replacement of a task that has ended; None leaves the restart policy to Docker, whose
+    own is any condition after 5 s. Neither a first start nor an update waits for it.
+    """
     env = {
         "COEBENCH_PORT": str(spec.port),
         "COEBENCH_VERSION": spec.version,
@@ -65,7 +69,7 @@ def task_template(spec: ServiceSpec) -> TaskTemplate:
             mem_limit=spec.memory,
             mem_reservation=spec.memory,
         ),
-        restart_policy=RestartPolicy(condition="any", delay=0),
+        restart_policy=None if restart_delay is None else RestartPolicy(condition="any", delay=int(restart_delay * SECOND)),
         networks=[{"Target": NETWORK}],
     )
 
@@ -92,12 +96,12 @@ def update_config(strategy: Strategy) -> UpdateConfig:
     return UpdateConfig(parallelism=parallelism, delay=0, order=order, failure_action="pause")
 
 
-def service(spec: ServiceSpec, strategy: Strategy, virtual: bool) -> dict[str, Any]:
+def service(spec: ServiceSpec, strategy: Strategy, virtual: bool, restart_delay: float | None = None) -> dict[str, Any]:
     """The whole of a service, as Swarm's API takes it for an update."""
     return {
         "Name": spec.name,
         "Labels": labels(spec),
-        "TaskTemplate": task_template(spec),
+        "TaskTemplate": task_template(spec, restart_delay),
         "Mode": mode(spec.instances),
         "UpdateConfig": update_config(strategy),
         "EndpointSpec": endpoint(spec, virtual),
