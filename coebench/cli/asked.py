@@ -146,6 +146,9 @@ class Asked:
                 raise BadInput(f"--set {word}: write SCENARIO.SETTING=VALUE")
             if "instances" in value and self.instances is not None:
                 raise BadInput(f"--set {word} and --instances say two things of the same setting: leave one out")
+            for setting, option, said in (("slo", "--slo", self.slo), ("cross_check", "--cross-check", self.cross_check)):
+                if name == "serve" and setting in value and said is not None:
+                    raise BadInput(f"--set {word} and {option} say two things of the same setting: leave one out")
             settings.setdefault(name, {}).update(value)
         if self.slo is not None:
             settings.setdefault("serve", {})["slo"] = self.slo
