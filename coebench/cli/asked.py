@@ -46,7 +46,11 @@ Setting = Annotated[
 ]
 Objective = Annotated[
     str | None,
-    typer.Option("--slo", help="Find the highest rate that meets it: --slo 'p99<20ms,errors<0.1%'", show_default=False),
+    typer.Option(
+        "--slo",
+        help="Find the highest rate that meets it: --slo 'p99<20ms,errors<0.1%'; compare ends with 3 if none does.",
+        show_default=False,
+    ),
 ]
 CrossCheck = Annotated[
     str | None, typer.Option("--cross-check", help="Ask a point of serve again by these: wrk,h2load,hey", show_default=False)
