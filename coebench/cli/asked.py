@@ -46,7 +46,11 @@ Setting = Annotated[
 ]
 Objective = Annotated[
     str | None,
-    typer.Option("--slo", help="Find the highest rate that meets it: --slo 'p99<20ms,errors<0.1%'", show_default=False),
+    typer.Option(
+        "--slo",
+        help="Find the highest rate that meets it: --slo 'p99<20ms,errors<0.1%'; compare ends with 3 if none does.",
+        show_default=False,
+    ),
 ]
 CrossCheck = Annotated[
     str | None, typer.Option("--cross-check", help="Ask a point of serve again by these: wrk,h2load,hey", show_default=False)
@@ -146,6 +150,9 @@ class Asked:
                 raise BadInput(f"--set {word}: write SCENARIO.SETTING=VALUE")
             if "instances" in value and self.instances is not None:
                 raise BadInput(f"--set {word} and --instances say two things of the same setting: leave one out")
+            for setting, option, said in (("slo", "--slo", self.slo), ("cross_check", "--cross-check", self.cross_check)):
+                if name == "serve" and setting in value and said is not None:
+                    raise BadInput(f"--set {word} and {option} say two things of the same setting: leave one out")
             settings.setdefault(name, {}).update(value)
         if self.slo is not None:
             settings.setdefault("serve", {})["slo"] = self.slo

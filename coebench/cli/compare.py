@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from ..results.gates import Condition, Shorts
     from ..results.model import Gate, Result
     from ..runner.run import Run
+    from ..scenarios.slo import Slo
 
 FailIf = Annotated[
     list[str] | None,
@@ -45,17 +46,19 @@ def compare(
 ) -> None:
     """Put the same workload on each COE, by turns, and print the table.
 
-    Exit code: 0 all measured, 1 some trial failed (the table says which and why), 2 bad input, 3 what --fail-if names is so,
-    130 interrupted.
+    Exit code: 0 all measured, 1 some trial failed (the table says which and why), 2 bad input, 3 what --fail-if names is so or
+    the objective of --slo was met at no rate, 130 interrupted.
     """
     from ..results import gates
     from ..runner.run import Interrupted, Run
+    from ..scenarios.slo import Slo
     from . import output as outputs
     from .live import following
 
     name_cloud(os_cloud)
     effective = asked.effective()
     conditions = [gates.parse(text) for text in fail_if or ()]
+    slo = Slo.parse(asked.slo) if asked.slo is not None else None
     first = _FirstBlock()
     command = ["coebench", *sys.argv[1:]]
     with following(live, live_web, serve_metrics) as listeners:
@@ -74,7 +77,7 @@ def compare(
         folder = getattr(run, "folder", None)
         print(f"coebench: interrupted; what was seen is in {folder}, the bays are gone", file=sys.stderr)
         raise typer.Exit(130)
-    result = gated(result, conditions, short, strict=False)
+    result = gated(result, conditions, short, slo, strict=False)
     outputs.render([result], [run.folder], "json" if json else "terminal", sys.stdout)
     print(f"run folder: {run.folder}", file=sys.stderr)
     raise typer.Exit(told(result.gates) or (0 if result.measured else 1))
@@ -126,12 +129,17 @@ def report(
     ] = None,
     theme: Annotated[str, typer.Option(help="Of pictures: light or dark.")] = "light",
     fail_if: FailIf = None,
+    slo: Annotated[
+        str | None,
+        typer.Option("--slo", help="End with 3 if a subject did not meet it: 'p99<20ms,errors<0.1%'", show_default=False),
+    ] = None,
 ) -> None:
     """Print the report of runs again, or write it: as a page, as pictures, or in another format.
 
-    Exit code: 0, or 3 if what --fail-if names is so.
+    Exit code: 0, or 3 if what --fail-if names is so or the objective of --slo was not met.
     """
     from ..results import derive, gates
+    from ..scenarios.slo import Slo
     from . import output as outputs
     from .results import scenarios
 
@@ -140,21 +148,23 @@ def report(
     conditions = [gates.parse(text) for text in fail_if or ()]
     known = scenarios()
     short = gates.shorts(known)
-    results = [gated(derive.load(run, known), conditions, short) for run in runs]
+    objective = Slo.parse(slo) if slo is not None else None
+    results = [gated(derive.load(run, known), conditions, short, objective) for run in runs]
     outputs.write(runs, results, format, output, theme)
     if code := told([g for r in results for g in r.gates]):
         raise typer.Exit(code)
 
 
-def gated(result: Result, conditions: list[Condition], short: Shorts, strict: bool = True) -> Result:
+def gated(result: Result, conditions: list[Condition], short: Shorts, slo: Slo | None = None, *, strict: bool = True) -> Result:
     """The result with what became of the conditions; `strict` raises BadInput for one that it has no row for."""
     import msgspec
 
-    from ..results import gates
+    from ..results import gates, objective
 
-    if not conditions:
-        return result
-    return msgspec.structs.replace(result, gates=gates.judge(conditions, result, strict=strict, short=short))
+    judged = gates.judge(conditions, result, strict=strict, short=short) if conditions else ()
+    if slo is not None:
+        judged = (*judged, objective.judge(slo, result, strict=strict))
+    return msgspec.structs.replace(result, gates=judged) if judged else result
 
 
 def told(gates: Sequence[Gate]) -> int:

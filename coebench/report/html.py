@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple, TextIO
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, TextIO
 
 from ..contract import Observation
 from ..results.model import BayResult, Result
@@ -13,6 +14,9 @@ from . import plots, words
 from .plots import Figure, style, svg
 from .table import Column, Section, table
 from .words import clean
+
+if TYPE_CHECKING:
+    import jinja2
 
 TEMPLATES = Path(__file__).parent / "templates"
 INCOMPLETE = "This run is not complete: the page shows what there is, the notes say what is missing."
@@ -81,9 +85,7 @@ def page(result: Result, observations: Iterable[Observation] = ()) -> str:
         started=clean(result.run.started)[:16].replace("T", " ") + " UTC" if result.run.started else "",
         t=t,
         run=result.run,
-        incomplete=""
-        if result.run.complete
-        else "This run is not complete: the page shows what there is, the notes say what is missing.",
+        incomplete="" if result.run.complete else INCOMPLETE,
         gates=[(g.passed, clean(g.text), clean(g.reason)) for g in result.gates],
         sections=sections,
         warnings=[("", w) for w in t.warnings],
@@ -126,6 +128,13 @@ def draw(figure: Figure) -> Plot:
 
 def render(template: str, **values: Any) -> str:
     """A template of this package with the look of all pages. Everything is escaped but what a template calls safe."""
+    env, css = _look()
+    return env.get_template(template).render(css=css, **values)
+
+
+@functools.cache  # the live page asks every second
+def _look() -> tuple[jinja2.Environment, str]:
+    """Where templates come from, and the look of all pages."""
     import jinja2
 
     env = jinja2.Environment(
@@ -137,7 +146,7 @@ def render(template: str, **values: Any) -> str:
     )
     env.filters["code"] = _code
     css = env.get_template("page.css").render(light=style.variables("light"), dark=style.variables("dark"), plots=style.rules())
-    return env.get_template(template).render(css=css, **values)
+    return env, css
 
 
 def _code(text: str) -> Any:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import lzma
+import struct
 import tarfile
 import zipfile
 import zlib
@@ -20,7 +21,16 @@ MANIFEST = "manifest.json"
 ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.xz", ".txz", ".tar.bz2")
 
 # What reading a cut or altered archive raises, besides OSError.
-DAMAGE = (zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, EOFError, NotImplementedError, RuntimeError)
+DAMAGE = (
+    *(zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, struct.error),
+    *(EOFError, NotImplementedError, RuntimeError, ValueError),
+)
+
+
+def why(error: BaseException) -> str:
+    """What such an exception says, without the path that an OSError repeats; some say nothing but their kind."""
+    said = error.strerror if isinstance(error, OSError) else ""
+    return said or str(error) or type(error).__name__
 
 
 class Files:

@@ -291,6 +291,9 @@ def _lines(run: Files, name: str, type: type[T], warnings: list[str]) -> Iterato
     except FileNotFoundError:
         warnings.append(f"{name} is missing: the run ended before it saw anything, or the folder isn't whole.")
         return
+    except (OSError, *files.DAMAGE) as e:
+        warnings.append(f"{name} can't be read: {files.why(e)}.")
+        return
     number = 0
     with file:
         try:
@@ -305,4 +308,4 @@ def _lines(run: Files, name: str, type: type[T], warnings: list[str]) -> Iterato
                     elif line.strip():
                         warnings.append(f"{name}, line {number} is damaged and left out: {e}.")
         except (OSError, *files.DAMAGE) as e:
-            warnings.append(f"{name} can't be read beyond line {number}: {e}; what comes before is used.")
+            warnings.append(f"{name} can't be read beyond line {number}: {files.why(e)}; what comes before is used.")

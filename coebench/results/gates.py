@@ -8,9 +8,9 @@
     ratio(k8s.deploy.last) > 1.1                 of two runs (`coebench diff`): the second's median over the first's
     worse(*.serve.*)                             of two runs: any row whose verdict is "worse"
 
-A gate names what must not be. Where the value is not known well enough to say (all trials failed, or waiting was given up
-below the bound), the gate fails: what could not be measured has not passed. A gate that no row of the result can match is
-a mistake of its writer, and refused.
+A gate names what must not be. Where the value is not known well enough to say (all trials failed, waiting was given up
+below the bound, or a generator at its limit spoilt a latency), the gate fails: what could not be measured has not passed. A
+gate that no row of the result can match is a mistake of its writer, and refused.
 """
 
 from __future__ import annotations
@@ -25,7 +25,9 @@ from typing import Any, Protocol
 
 import msgspec
 
-from ..contract import BadInput, Metric, Scenario
+from ..contract import BadInput, Better, Metric, Scenario
+from . import stats
+from .known import known
 from .model import Gate, MetricResult, Result, Values
 
 _OPERATORS: Mapping[str, Callable[[Any, Any], bool]] = {
@@ -314,16 +316,21 @@ def one(c: Condition, row: MetricResult, v: Values) -> tuple[bool, str]:
     if not v.n:
         why = [f"{n} {what}" for n, what in ((v.failed, "failed"), (v.timed_out, "timed out"), (v.skipped, "can't")) if n]
         return False, f"not known: {' and '.join(why) or 'no trial has a value'}"
-    low, high = _ends(c.function, v)
+    low, high = _ends(c.function, row.better, v)
     unit = "" if row.unit in ("", "1") else f" {row.unit}"
     if math.isnan(low):
         return False, f"not known: {v.n} trial{'s' * (v.n > 1)} give no {c.function}"
-    said = f"{low:g}{unit}" if low == high else f"above {low:g}{unit}"
+    said = f"{low:g}{unit}" if low == high else f"above {low:g}{unit}" if math.isinf(high) else f"{low:g} to {high:g}{unit}"
+    if v.limited and math.isinf(high):
+        seen = "" if v.median is None else f" ({v.median:g}{unit} was measured)"
+        said = f"not known: the generator was the limit{seen}"
     return passes(c.op, low, high, bound(c, row)), said
 
 
-def _ends(function: str, v: Values) -> tuple[float, float]:
+def _ends(function: str, better: Better, v: Values) -> tuple[float, float]:
     """The two ends between which the value lies that a function asks for; equal where it is known, NaN where nothing is."""
+    if v.limited:  # what the cell shows was measured, what it says of the COE is less: see `known`
+        return stats.median(known(better, v.samples)) if function == "median" and v.samples else (0.0, math.inf)
     if function == "median":
         if v.median is None:
             return (math.nan if v.above is None else v.above), math.inf

@@ -86,6 +86,8 @@ def runs(where: Path, scenarios: Mapping[str, Scenario]) -> tuple[list[Loaded], 
         except BadInput as e:
             skipped.append(f"{path.name}: {e}")
             continue
+        if not any(v.n for m in result.metrics for v in m.values.values()) and result.warnings:
+            skipped.append(f"{path.name}: {result.warnings[0]}")
         loaded = Loaded(path=path, result=result, manifest=comparable.manifest(path))
         found.setdefault((result.run.id, result.run.started), loaded)
     return sorted(found.values(), key=lambda r: (r.result.run.started, r.result.run.id)), skipped

@@ -6,6 +6,7 @@ SHA256SUMS itself helps, kept or published elsewhere; `Verified.digest` is that.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -56,7 +57,9 @@ def verify(path: Path | str, scenarios: Mapping[str, Scenario]) -> Verified:
             *_histograms(run, recorded),
             *_result(run, recorded, scenarios),
         ]
-        digest = hashlib.sha256(run.read(folder.SUMS)).hexdigest() if folder.SUMS in run else ""
+        digest = ""
+        with contextlib.suppress(OSError, *files.DAMAGE):  # a finding of `_sums` says so
+            digest = hashlib.sha256(run.read(folder.SUMS)).hexdigest() if folder.SUMS in run else ""
     return Verified(path=str(path), format=recorded.format, digest=digest, findings=tuple(findings))
 
 
@@ -71,7 +74,7 @@ def _sums(run: Files, recorded: folder.Recorded) -> Iterator[Finding]:
     try:
         sums, lines = folder.read_sums(run)
     except (OSError, *files.DAMAGE) as e:
-        yield Finding(check="checksums", text=f"{folder.SUMS} can't be read: {e}", wrong=True)
+        yield Finding(check="checksums", text=f"{folder.SUMS} can't be read: {files.why(e)}", wrong=True)
         return
     if not sums and not lines:
         why = (
@@ -91,7 +94,7 @@ def _sums(run: Files, recorded: folder.Recorded) -> Iterator[Finding]:
         except FileNotFoundError:
             wrong.append(f"{name} is missing")
         except (OSError, *files.DAMAGE) as e:
-            wrong.append(f"{name} can't be read: {e}")
+            wrong.append(f"{name} can't be read: {files.why(e)}")
     others = [n for n in run.names if n not in sums and folder.summed(n)]
     remarks = [f"no checksum covers {', '.join(others[:5])}" + (f" and {len(others) - 5} more" if others[5:] else "")]
     yield from _group("checksums", wrong, f"{len(sums)} files are as they were recorded", remarks if others else ())
@@ -198,8 +201,13 @@ def _histograms(run: Files, recorded: folder.Recorded) -> Iterator[Finding]:
             wrong.append(f"{prefix}{name} is of no observation")
         elif name not in have:
             wrong.append(f"{prefix}{name} is missing")
-        elif run.read(prefix + name).decode(errors="replace") != logs[name]:
-            wrong.append(f"{prefix}{name} is not what the observations give")
+        else:
+            try:
+                same = run.read(prefix + name).decode(errors="replace") == logs[name]
+            except (OSError, *files.DAMAGE) as e:
+                wrong.append(f"{prefix}{name} can't be read: {files.why(e)}")
+            else:
+                wrong += [] if same else [f"{prefix}{name} is not what the observations give"]
     yield from _group("histograms", wrong, f"{len(logs)} logs are what the observations give" if logs else "none were recorded")
 
 

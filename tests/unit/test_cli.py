@@ -31,6 +31,8 @@ def run(*args: str, **env: str) -> subprocess.CompletedProcess[str]:
         (("compare", "k8s", "--timeouts", "eager"), "'stock' or 'harmonised', not 'eager'"),
         (("compare", "k8s", "--host-memory", "64"), "at least 512 MiB"),
         (("compare", "k8s", "--instances", "3", "--set", "deploy.instances=[1]"), "say two things of the same setting"),
+        (("compare", "k8s", "--slo", "p99<20ms", "--set", "serve.slo='p99<9ms'"), "and --slo say two things"),
+        (("compare", "k8s", "--cross-check", "wrk", "--set", "serve.cross_check=[]"), "and --cross-check say two things"),
         (("compare", "k8s", "swarm", "--aa"), "--aa compares one subject with itself"),
         (("compare", "k8s", "--precision", "0.1", "--trials", "1"), "one trial has none"),
         (("compare", "k8s", "--scenarios", "churn", "--budget", "5s"), "a budget of 5 s is too small for one block"),

@@ -255,6 +255,80 @@ def test_the_page_is_for_this_machine_and_names_stay_text() -> None:
         web.close()
 
 
+def follow(web: LiveWeb) -> str:
+    """The page's plots, as drawn now."""
+    web._plots_due = 0.0
+    return web.parts()["plots"]
+
+
+def test_it_has_the_report_s_plots_of_what_was_observed() -> None:
+    state = LiveState()
+    web = LiveWeb(state, 0)
+    try:
+        story = Story(state)
+        story.begin("swarm")
+        of = trial("swarm").id
+        story.see("requested", of, service="web", instances=3)
+        story.instances("swarm", ready=3)
+        assert "how 3 instances come up" in follow(web) and "latency by percentile" not in follow(web)
+        assert "Bays: from asking for one until it is ready" in follow(web)
+        story.load("swarm", seconds=4)
+        assert "second by second" in follow(web)
+        for rate in (1000.0, 1600.0, 2560.0):
+            data = {"planned": 100, "ok": 100, "seconds": 1.0, "achieved_rps": rate, "histogram": encoded([2.0] * 100)}
+            story.see("load", of, loop="open", rate=rate, **data, **({"step": "curve"} if rate > 1000 else {}))
+        page = follow(web)
+        assert "latency by percentile" in page and "latency and answers by what is offered" in page
+        story.see("life.begin", of, label="x", step="create", have=0)
+        story.see("bay.nodes", of, label="x", ready=3)
+        assert "nodes created and deleted" in follow(web)
+    finally:
+        web.close()
+
+
+def test_plots_are_drawn_every_two_seconds_at_most_and_once_more_at_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    state = LiveState()
+    web = LiveWeb(state, 0)
+    drawn = []
+    monkeypatch.setattr("coebench.report.plots.PLOTS", (lambda source: drawn.append(1) or iter(()),))
+    try:
+        story = Story(state)
+        story.begin("swarm")
+        for _ in range(3):
+            story.load("swarm", seconds=1)
+            web.parts()
+        assert len(drawn) == 1
+        follow(web)
+        assert len(drawn) == 2
+        follow(web)
+        assert len(drawn) == 2, "nothing has changed"
+    finally:
+        web.close()
+
+
+def test_what_can_not_be_drawn_is_said_and_costs_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: Any) -> Any:
+        raise ZeroDivisionError("by <b>nought</b>")
+
+    state = LiveState()
+    web = LiveWeb(state, 0)
+    from coebench.report import plots
+
+    monkeypatch.setattr(plots, "PLOTS", (broken, *plots.PLOTS))
+    try:
+        story = Story(state)
+        story.begin("swarm")
+        story.load("swarm", seconds=4)
+        parts = web.parts()
+        assert "Not drawn: test_live: ZeroDivisionError: by &lt;b&gt;nought&lt;/b&gt;" in parts["plots"]
+        assert "second by second" in parts["plots"] and "100/s" in parts["cards"]
+        monkeypatch.setattr("coebench.report.live.web._card", broken)
+        parts = web.parts()
+        assert "Not drawn: cards: ZeroDivisionError" in parts["cards"] and "of 2 trials" in parts["status"]
+    finally:
+        web.close()
+
+
 def test_events_send_what_changed_and_say_when_it_is_over() -> None:
     state = LiveState()
     web = LiveWeb(state, 0)

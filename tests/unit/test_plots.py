@@ -172,6 +172,26 @@ def test_a_sweep_is_a_serving_curve_of_merged_trials_and_no_row_of_timelines() -
     ], "two of two hundred are not yet the 99th percentile of both trials together"
 
 
+def test_a_serving_curve_marks_where_the_generator_was_at_its_limit() -> None:
+    def drawn(*limited: float) -> figure.Figure:
+        seen = []
+        for rate in (100.0, 200.0, 400.0):
+            data = {"loop": "open", "rate": rate, "planned": int(rate), "seconds": 1.0, "achieved_rps": rate}
+            why = "97 % of its cores" if rate in limited else ""
+            seen.append(Observation(at=1.0, name="load", trial="a", data={**data, "histogram": encoded([2.0]), "saturated": why}))
+        (f,) = [f for f in plots.all_figures(traced(seen, [("a", "k8s")])) if "offered" in f.slug]
+        return f
+
+    f = drawn(200.0, 400.0)
+    for panel in f.panels:
+        (dots,) = [i for i in panel.items if isinstance(i, figure.Dots)]
+        assert dots.open and [p.x for p in dots.points] == [200.0, 400.0] and dots.colour == 0
+    assert [k.text for k in f.legend if k.kind == "open"] == ["the generator was at its limit"]
+    assert [row[-1] for row in f.rows] == ["", "1 of 1", "1 of 1"]
+    f = drawn()
+    assert not any(isinstance(i, figure.Dots) for p in f.panels for i in p.items) and all(k.kind != "open" for k in f.legend)
+
+
 def test_placement_is_the_median_of_each_nth_instance() -> None:
     seen = []
     for trial, times in (("a", (1.0, 2.0, 3.0)), ("b", (2.0, 4.0, 9.0)), ("c", (3.0, 3.5))):

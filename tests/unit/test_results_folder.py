@@ -141,6 +141,20 @@ def test_missing_files_are_said(tmp_path):
     assert len(result.trials) == 30
 
 
+def test_files_that_may_not_be_read_are_said(tmp_path, monkeypatch):
+    path = Synthetic(tmp_path).write()
+    (path / "result.json").unlink()
+    opening = Path.open
+
+    def refusing(self, *args, **more):
+        if self.name == "observations.jsonl":
+            raise PermissionError(13, "Permission denied", str(self))
+        return opening(self, *args, **more)
+
+    monkeypatch.setattr(Path, "open", refusing)
+    assert "observations.jsonl can't be read: Permission denied." in load(path, SCENARIOS).warnings
+
+
 @pytest.mark.parametrize(
     ("file", "content", "says"),
     [

@@ -158,10 +158,28 @@ NONE = {"n": 0, "median": None, "low": None, "high": None}
         ("swarm.heal.downtime < 20s", value(15.0, lower_bound="at its limit"), False),
         ("swarm.heal.downtime < 10s", value(15.0, lower_bound="at its limit"), True),
         ("swarm.heal.downtime > 90s", value(15.0, lower_bound="at its limit"), False),
+        ("swarm.heal.downtime > 90s", value(15.0, limited="at its limit"), False),
+        ("swarm.heal.downtime < 1s", value(15.0, limited="at its limit"), False),
+        ("high(swarm.heal.downtime) > 90s", value(15.0, limited="at its limit"), False),
+        ("low(swarm.heal.downtime) > 90s", value(15.0, limited="at its limit"), False),
     ],
 )
 def test_what_is_not_known_has_not_passed(text, cell, passes):
     assert passed(text, row(swarm=cell)) is passes
+
+
+def test_a_latency_that_a_generator_spoilt_is_judged_by_what_is_known_of_it():
+    def cell(*limited: bool) -> MetricResult:
+        samples = tuple(SampleValue(trial=f"t{i}", block=i, value=float(i), limited=hit) for i, hit in enumerate(limited))
+        return row(swarm=value(2.0, samples=samples, limited="at its limit"))
+
+    one, most = cell(False, False, False, False, True), cell(True, True, True, False, False)
+    assert passed("swarm.heal.downtime > 2500ms", one) and not passed("swarm.heal.downtime > 1500ms", one)
+    assert not passed("swarm.heal.downtime > 20s", most)
+    [gate] = gates.judge([gates.parse("swarm.heal.downtime > 1500ms")], result(one))
+    assert gate.reason == "swarm.heal.downtime is 1 to 2 s"
+    [gate] = gates.judge([gates.parse("swarm.heal.downtime > 20s")], result(most))
+    assert gate.reason == "swarm.heal.downtime is not known: the generator was the limit (2 s was measured)"
 
 
 @pytest.mark.parametrize(

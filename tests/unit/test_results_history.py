@@ -7,6 +7,7 @@ import io
 import json
 import math
 import shutil
+import zipfile
 from pathlib import Path
 
 import msgspec
@@ -105,6 +106,21 @@ def test_archives_copies_and_rubbish(base, tmp_path):
     assert [p.run for p in found.series[0].points] == ["run-1", "run-2", "run-3"]
     assert [s.split(":")[0] for s in found.skipped] == ["newer", "broken.zip", "package.json"]
     assert "newer coebench" in found.skipped[0]
+
+
+def test_a_spoilt_archive_is_said_and_the_others_are_shown(base, tmp_path):
+    r = tmp_path / "r"
+    shutil.copytree(base / "run-1", r / "run-1")
+    archive = Path(shutil.make_archive(str(r / "run-2"), "zip", base, "run-2"))
+    with zipfile.ZipFile(archive) as z:
+        infos = [i for i in z.infolist() if i.filename.endswith(("observations.jsonl", "result.json"))]
+    data = bytearray(archive.read_bytes())
+    for i in infos:
+        data[i.header_offset : i.header_offset + 4] = bytes(4)
+    archive.write_bytes(data)
+    found = history(r, SCENARIOS, METRIC)
+    assert [p.run for p in found.series[0].points] == ["run-1"]
+    assert found.skipped[0].startswith("run-2.zip: observations.jsonl can't be read: ") and len(found.skipped) == 1
 
 
 def test_what_is_no_folder_of_runs(base, tmp_path):

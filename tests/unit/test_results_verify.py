@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -91,6 +92,46 @@ def test_what_was_added_is_a_remark(run):
     (run / "logs" / "note <b>").write_text("mine")
     assert not wrong(run)
     assert any("no checksum covers logs/note <b>" in f.text for f in verify(run, SCENARIOS).findings)
+
+
+def spoil(archive: Path, member: str, *, header: bool = False) -> None:
+    """Damage a member of a .zip: what it holds, or the header before it, so that it can't even be opened."""
+    with zipfile.ZipFile(archive) as z:
+        info = next(i for i in z.infolist() if i.filename.endswith(member))
+    data = bytearray(archive.read_bytes())
+    at = info.header_offset + (0 if header else 30 + len(info.filename) + info.compress_size // 2)
+    data[at : at + 4] = b"\xff" * 4
+    archive.write_bytes(data)
+
+
+@pytest.mark.parametrize("header", [False, True])
+@pytest.mark.parametrize("member", ["SHA256SUMS", "observations.jsonl", "trials.jsonl", "result.json"])
+def test_a_damaged_member_of_an_archive_is_named(run, member, header):
+    archive = Path(shutil.make_archive(str(run.parent / "a"), "zip", run.parent, run.name))
+    spoil(archive, member, header=header)
+    found = wrong(archive)
+    assert any(member in f for f in found), found
+
+
+@pytest.mark.parametrize("header", [False, True])
+def test_a_damaged_histogram_of_an_archive_costs_itself_alone(tmp_path, header):
+    archive = Path(shutil.make_archive(str(tmp_path / "a"), "zip", FORMAT_2.parent, FORMAT_2.name))
+    member = f"histograms/{min(p.name for p in (FORMAT_2 / 'histograms').iterdir())}"
+    spoil(archive, member, header=header)
+    found = [f"{f.check}: {f.text}" for f in verify(archive, {}).findings if f.wrong]
+    assert [f.partition(" can't be read: ")[0] for f in found] == [f"checksums: {member}", f"histograms: {member}"]
+
+
+@pytest.mark.parametrize("kind", ["gztar", "xztar"])
+def test_a_damaged_tar_is_named_whatever_byte_of_it_is_hit(run, kind):
+    archive = Path(shutil.make_archive(str(run.parent / "a"), kind, run.parent, run.name))
+    whole = archive.read_bytes()
+    for at in range(20, len(whole) - 8, len(whole) // 12):
+        archive.write_bytes(whole[:at] + b"\xff\x00\xff" + whole[at + 3 :])
+        try:
+            assert wrong(archive)
+        except BadInput as e:
+            assert str(archive) in str(e)
 
 
 def test_a_run_that_was_killed_is_not_whole_and_derive_gives_what_there_is(tmp_path):

@@ -8,11 +8,12 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
+from msgspec import structs
 
 from ...contract import Observation, now
 from ...hooks import Outcome, TrialInfo, hookimpl
 from ...results.model import BayResult, Result, RunInfo, ScenarioInfo, TrialResult
-from ..plots.source import MARKS, Source, Trace, second, source
+from ..plots.source import LIVES, MARKS, Source, Trace, second, source
 from ..words import clean, names
 
 KEPT = 120  # seconds of load that are shown of a subject
@@ -90,6 +91,8 @@ class LiveState:
         self.changes = 0  # goes up with each thing that a reader may want to show
         self._engines: dict[str, BayResult] = {}
         self._bays: dict[str, str] = {}  # bay → subject
+        self._asked: dict[str, float] = {}  # bay → when
+        self._ready: dict[str, list[float]] = {}  # subject → how long each of its bays took
         self._traces: dict[tuple[str, str], Trace] = {}  # the latest of each subject and scenario
 
     @hookimpl
@@ -142,7 +145,7 @@ class LiveState:
 
     def _take(self, o: Observation) -> None:
         data = o.data
-        if o.name.startswith("bay."):
+        if o.name.startswith("bay.") and o.name not in LIVES:
             self._bay(o)
             return
         if o.name == "warning":
@@ -170,7 +173,7 @@ class LiveState:
                 column.answering[key] = clean(data.get("version", ""))
             elif data.get("kind") == "down":
                 column.answering.pop(key, None)
-        elif o.name not in MARKS and o.name not in ("load", "accepted"):
+        elif o.name not in MARKS and o.name not in ("load", "accepted", *LIVES):
             return
         self._traces[trial.subject, trial.scenario].take(o)
         self.changes += 1
@@ -183,7 +186,11 @@ class LiveState:
         if subject is None:
             return
         column = self._column(subject, subject)
-        if step == "ready":
+        if step == "creating":
+            self._asked[o.trial] = o.at
+        elif step == "ready":
+            if (asked := self._asked.pop(o.trial, None)) is not None:
+                self._ready.setdefault(subject, []).append(o.at - asked)
             engine = o.data.get("engine") or {}
             self._engines[subject] = BayResult(
                 coe=column.coe, engine=str(engine.get("engine", "")), version=str(engine.get("version", ""))
@@ -218,12 +225,13 @@ class LiveState:
             return names({s: self._engines.get(s) or BayResult(coe=c.coe) for s, c in self.columns.items()})
 
     def source(self, scenario: str = "") -> Source:
-        """What the report's plots can be drawn from now: the latest trial of each subject, of one scenario or of all."""
+        """What the report's plots can be drawn from now: the latest trial of each subject, of one scenario or all; all bays."""
         with self.lock:
             traces = [t for (_, name), t in self._traces.items() if scenario in ("", name)]
+            bays = {s: self._engines.get(s) or BayResult(coe=c.coe) for s, c in self.columns.items()}
             result = Result(
                 run=RunInfo(id=self.run),
-                bays={s: self._engines.get(s) or BayResult(coe=c.coe) for s, c in self.columns.items()},
+                bays={s: structs.replace(b, ready=tuple(self._ready.get(s, ()))) for s, b in bays.items()},
                 scenarios=tuple(ScenarioInfo(name=n) for n in dict.fromkeys(t.scenario for t in traces)),
                 trials=tuple(
                     TrialResult(id=t.trial, block=t.block, subject=t.subject, scenario=t.scenario, status="ok") for t in traces
@@ -234,6 +242,6 @@ class LiveState:
             for t in traces:
                 copy = Trace(t.trial, t.subject, t.scenario, t.block)
                 copy.loads, copy.seconds = list(t.loads), list(t.seconds)
-                copy.events, copy.moments = list(t.events), list(t.moments)
+                copy.events, copy.moments, copy.lives = list(t.events), list(t.moments), list(t.lives)
                 copies.append(copy)
             return empty._replace(traces=tuple(copies))

@@ -1,4 +1,5 @@
-"""`compare --live-web PORT`: a page on loopback that follows the run: COEs side by side, with the report's own plots.
+"""`compare --live-web PORT`: a page on loopback that follows the run: COEs side by side, with the report's own plots as far as
+they are made of what was observed. Those of derived metrics (trials, by something, of each kind) come with the report.
 
 The successor of the page of the demo of a million requests a second. The server sends parts of the page as they change, by
 server-sent events; a browser without scripts sees the run as it was when it asked.
@@ -10,20 +11,23 @@ import contextlib
 import json
 import socket
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 from ...contract import BadInput
-from .. import html
-from ..plots import placement, svg, timeline
+from .. import html, plots
+from ..plots import svg
 from ..plots.scale import quantity
 from ..words import seconds
 from .metrics import taken
 from .state import Column, LiveState
 
 EVERY = 1.0  # seconds between two looks at what has changed
+PLOTS_EVERY = 2.0  # seconds between two drawings of the plots, at least
+SHARE = 10  # … and as many times what the last drawing took: the run is measured on the same CPUs
 FAREWELL = 2.0  # seconds that who looks has for taking in that it is over
 POLICY = "default-src 'none'; script-src 'self'; style-src 'unsafe-inline'; connect-src 'self'; img-src data:"
 SCRIPT = Path(html.TEMPLATES / "live.js")
@@ -40,6 +44,10 @@ class LiveWeb:
         self._version = 0
         self._watching = 0
         self._closed = threading.Event()
+        self._drawing = threading.Lock()
+        self._plots = ""  # as drawn last
+        self._plots_of = -1  # the state's `changes` then
+        self._plots_due = 0.0
         web = self
 
         class Handler(_Handler):
@@ -64,6 +72,7 @@ class LiveWeb:
         if self._closed.is_set():
             return
         if self._watching:
+            self._plots_due = 0.0
             self._draw()
         self._closed.set()
         with self._changed:
@@ -79,7 +88,8 @@ class LiveWeb:
         while not self._closed.wait(EVERY):
             with self._changed:
                 watched = self._watching > 0
-            if watched and (self._state.changes != seen or self._state.trial is not None):
+            behind = self._plots_of != self._state.changes
+            if watched and (self._state.changes != seen or behind or self._state.trial is not None):
                 seen = self._state.changes
                 self._draw()
 
@@ -91,12 +101,19 @@ class LiveWeb:
             self._changed.notify_all()
 
     def parts(self) -> dict[str, str]:
-        """The parts of the page that change, by the id of the element that they fill."""
+        """The parts of the page that change, by the id of the element that they fill. One that can't be drawn says so in its
+        place: it may cost neither the others nor what comes later."""
+        with self._drawing:
+            return {name: _or_said(name, draw) for name, draw in self._painters()}
+
+    def _painters(self) -> tuple[tuple[str, Callable[[], str]], ...]:
+        return (("status", self._draw_status), ("cards", self._draw_cards), ("plots", self._draw_plots))
+
+    def _draw_status(self) -> str:
         state = self._state
         with state.lock:
-            called, at = state.called(), state.clock()
-            cards = [_card(c, called[c.subject], i, state, at) for i, c in enumerate(state.columns.values())]
-            status = {
+            at = state.clock()
+            told: dict[str, Any] = {
                 "run": state.run,
                 "done": len(state.done),
                 "of": len(state.order),
@@ -106,15 +123,34 @@ class LiveWeb:
                 "warnings": state.warnings[-3:],
                 "troubles": [(t, o) for t, o in state.done if o.status not in ("ok", "skipped")][-5:],
             }
+        return html.render("live_status.html", **told)
+
+    def _draw_cards(self) -> str:
+        state = self._state
+        with state.lock:
+            called, at = state.called(), state.clock()
+            cards = [_card(c, called[c.subject], i, state, at) for i, c in enumerate(state.columns.values())]
+        return html.render("live_cards.html", cards=cards)
+
+    def _draw_plots(self) -> str:
+        state, begun = self._state, time.monotonic()
+        with state.lock:
+            changes = state.changes
             scenario = state.trial.scenario if state.trial else (state.done[-1][0].scenario if state.done else "")
+        if changes == self._plots_of or begun < self._plots_due:
+            return self._plots
         source = state.source(scenario)
-        figures = [*timeline.figures(source), *placement.figures(source)]
-        drawn = [html.Plot(f, svg.draw(f, 900), svg.draw(f, svg.NARROW), True) for f in figures]
-        return {
-            "status": html.render("live_status.html", **status),
-            "cards": html.render("live_cards.html", cards=cards),
-            "plots": html.render("live_plots.html", plots=drawn),
-        }
+        drawn: list[html.Plot] = []
+        bad: list[str] = []
+        for plot in plots.PLOTS:
+            try:
+                drawn += [html.Plot(f, svg.draw(f, 900), svg.draw(f, svg.NARROW), True) for f in plot(source)]
+            except Exception as e:
+                bad.append(f"{plot.__module__.rpartition('.')[2]}: {type(e).__name__}: {e}")
+        self._plots, self._plots_of = html.render("live_plots.html", plots=drawn, bad=bad), changes
+        ended = time.monotonic()
+        self._plots_due = ended + max(PLOTS_EVERY, SHARE * (ended - begun))
+        return self._plots
 
     def page(self) -> str:
         return html.render("live.html", parts=self.parts(), run=self._state.run)
@@ -142,6 +178,13 @@ class LiveWeb:
             with self._changed:
                 self._watching -= 1
                 self._changed.notify_all()
+
+
+def _or_said(name: str, draw: Callable[[], str]) -> str:
+    try:
+        return draw()
+    except Exception as e:  # the run goes on, and so does the page
+        return html.render("live_plots.html", plots=(), bad=[f"{name}: {type(e).__name__}: {e}"])
 
 
 def _card(column: Column, called: str, colour: int, state: LiveState, at: float) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 
 from ..words import clean
 from . import buckets
-from .figure import Axis, Figure, Key, Line, Panel, Point, slug
+from .figure import Axis, Dots, Figure, Key, Line, Panel, Point, slug
 from .scale import quantity
 from .source import Load, Source, where
 
@@ -47,12 +47,17 @@ def figures(source: Source) -> Iterator[Figure]:
 
 def _figure(source: Source, scenario: str, factors: Factors, steps: Mapping[str, list[_Step]]) -> Figure:
     said = where(scenario, factors)
-    late, answered, rows = [], [], []
+    late: list[Line | Dots] = []
+    answered: list[Line | Dots] = []
+    rows = []
     for subject, mine in steps.items():
         colour = source.colour(subject)
         late.append(Line(points=tuple(Point(s.offered, s.p99) for s in mine), colour=colour, dots=True))
         late.append(Line(points=tuple(Point(s.offered, s.p50) for s in mine), colour=colour, dashed=True))
         answered.append(Line(points=tuple(Point(s.offered, s.achieved) for s in mine), colour=colour, dots=True))
+        if spoilt := [s for s in mine if s.limited]:
+            late.append(Dots(points=tuple(Point(s.offered, s.p99) for s in spoilt), colour=colour, open=True))
+            answered.append(Dots(points=tuple(Point(s.offered, s.achieved) for s in spoilt), colour=colour, open=True))
         for s in mine:
             limit = f"{s.limited} of {s.trials}" if s.limited else ""
             shown = (quantity(s.offered, "1/s"), quantity(s.achieved, "1/s"), quantity(s.p50, "ms"), quantity(s.p99, "ms"))
@@ -79,7 +84,11 @@ def _figure(source: Source, scenario: str, factors: Factors, steps: Mapping[str,
                 height=230,
             ),
         ),
-        legend=(*(Key(source.called[s], source.colour(s)) for s in steps), Key("all that is offered", -1, "dashed")),
+        legend=(
+            *(Key(source.called[s], source.colour(s)) for s in steps),
+            Key("all that is offered", -1, "dashed"),
+            *[Key("the generator was at its limit", -1, "open")] * any(s.limited for mine in steps.values() for s in mine),
+        ),
         head=("", "offered", "answered", "p50", "p99", "trials", "generator at its limit"),
         rows=tuple(rows),
         columns=2,
