@@ -180,34 +180,32 @@ class Merge:
             raise EngineError("the generators", f"none of {len(ledgers)} sent any load: {whys}")
         counts, flying = no_counts(), 0
         per_target: dict[str, int] = {}
-        offered = achieved = cpu = 0.0
+        in_time = 0
+        cpu = 0.0
         for ledger in heard:
             mine, in_flight = ledger.figures()
             counts.add(mine)
             flying += in_flight
+            in_time += ledger.answered_in_time
             if end := ledger.done:
-                offered += end.offered_rps
-                achieved += end.achieved_rps
                 cpu += end.cpu
                 for name, target in end.targets.items():
                     per_target[name] = per_target.get(name, 0) + target.ok
-            else:
-                offered += mine.planned / self._plan.duration
-                achieved += ledger.ok_in_time / self._plan.duration
+        seconds = self._seconds(heard)
         complete = len(done) == len(heard) and not any(g.missing for g in ledgers)
         throttled = [d.throttled_ms for d in done if d.throttled_ms is not None]
         accounts = tuple(g.account(open_loop) for g in ledgers)
         return LoadResult(
             tool="coeload",
-            seconds=max((d.measured_to - d.measured_from) / 1e9 for d in done) if done else self._plan.duration,
+            seconds=seconds,
             planned=counts.planned,
             sent=counts.sent,
             ok=counts.ok,
             errors=counts.errors,
             unsent=counts.unsent,
             inflight=flying,
-            offered_rps=offered,
-            achieved_rps=achieved,
+            offered_rps=counts.planned / seconds,
+            achieved_rps=in_time / seconds,
             latency_ms=self._percentiles(0, [d.latency_ms for d in done] if complete else None),
             raw_ms=self._percentiles(1, [d.raw_latency_ms for d in done] if complete else None),
             lag_ms=self._percentiles(2, [d.send_lag_ms for d in done] if complete else None),
@@ -220,6 +218,12 @@ class Merge:
             accounts=accounts,
             flags=tuple(self._flags(ledgers, counts, flying)),
         )
+
+    def _seconds(self, heard: list[Ledger]) -> float:
+        """Over which all rates are: the plan's, whoever came late or was lost; less only if all were stopped before its end."""
+        ends = [g.done.measured_to / 1e9 - g.offset for g in heard if g.done and g.done.stopped]
+        length = max(ends) - self.timeline.measured if len(ends) == len(heard) else 0.0
+        return length if 0 < length < self._plan.duration else self._plan.duration
 
     def _flags(self, ledgers: list[Ledger], counts: Counts, flying: int) -> Iterable[str]:
         for ledger in ledgers:

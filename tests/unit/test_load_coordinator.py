@@ -414,6 +414,35 @@ def test_a_generator_that_comes_late_joins_at_a_full_second_and_is_named() -> No
     assert begun == pytest.approx(account.late, abs=1e-3)
     assert begun == pytest.approx(round(begun), abs=1e-3)
     assert account.late + float(words["warmup"][:-1]) + float(words["duration"][:-1]) == pytest.approx(5.0)
+    # Rates are over the plan's time, not over its own shorter one: 50 a second of one, and of both while it was there.
+    assert result.seconds == 4.0
+    assert 200 < result.ok < 400
+    assert result.offered_rps == pytest.approx(result.planned / 4)
+    assert result.achieved_rps == pytest.approx(result.ok / 4)
+
+
+@pytest.mark.parametrize("all_of_them", [False, True])
+def test_rates_of_generators_that_were_stopped_are_not_overstated(binary: Path, all_of_them: bool) -> None:
+    """Over the plan's time while anybody sends; over what there was of it where nobody does any more."""
+    with NullServer(binary) as null, agents(binary, "a", "b") as running:
+        target = Target("127.0.0.1", null.port)
+        plan = LoadPlan(targets=(target,), rate=400.0, arrivals="constant", connections=4, duration=3.0, warmup=0.0)
+
+        def stop(burst: Burst) -> None:
+            for agent in running[not all_of_them :]:
+                agent.process.terminate()
+
+        result = Coordinator(plan, called(running)).run(stop)
+    add_up(result)
+    assert [f for f in result.flags if "g1 was stopped before its end" in f]
+    if all_of_them:
+        assert 1.0 <= result.seconds < 2.5
+        assert result.offered_rps == pytest.approx(400, rel=0.02)
+    else:
+        assert result.seconds == 3.0
+        assert 250 < result.offered_rps < 390
+    assert result.offered_rps == pytest.approx(result.planned / result.seconds)
+    assert result.achieved_rps == pytest.approx(result.ok / result.seconds, rel=0.02)
 
 
 def test_one_that_never_comes_is_named_and_not_waited_for() -> None:
