@@ -32,10 +32,12 @@ def run(words: Words = None) -> None:
     if {"--help", "-h"} & set(others):
         typer.echo("coebench loadgen run takes --cross-check wrk,h2load,hey as well: the same by those, between two of our own\n")
         sys.stdout.flush()
-    if tools is None:
-        _become("run", others)
-    from ..load import crosscheck, native
+    from ..load import alone, crosscheck, native
 
+    if {"--help", "-h"} & set(others):
+        _become("run", others)
+    if tools is None:
+        raise typer.Exit(alone.run(native.program(), others, typer.echo))
     lines = crosscheck.run(native.program(), others, [t.strip() for t in (tools or "").split(",")], _tell)
     typer.echo(crosscheck.encoded(lines) if "--json" in others else crosscheck.text(lines))
 
@@ -68,7 +70,7 @@ def calibrate(
     if restless:
         typer.echo(f"not kept: the machine had other work (load average {limits.load:.1f}); repeat it when it is at rest")
     else:
-        typer.echo(f"kept in {kept}; figures of serve within {1 - calibrate.CLOSE:.0%} of it are called lower bounds")
+        typer.echo(f"kept in {kept}; figures of loads within {1 - calibrate.CLOSE:.0%} of it are called lower bounds")
 
 
 def _taken_out(words: list[str], name: str) -> tuple[str | None, list[str]]:

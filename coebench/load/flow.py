@@ -8,8 +8,10 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import msgspec
+
 from ..contract import Burst, EngineError, LoadPlan, LoadResult, Mishap, Target
-from . import saturation
+from . import calibrate, native, saturation
 from .agent import Agent, targets_word
 
 BEGIN = 5.0  # seconds that an agent may take to begin a load
@@ -71,8 +73,14 @@ class AgentFlow:
             self._forget()
             if end["event"] != "done":
                 raise EngineError("the generator", self._error)
-            self._result = _result(self._plan, end)
+            self._result = self._judged(_result(self._plan, end))
         return self._result
+
+    def _judged(self, result: LoadResult) -> LoadResult:
+        if result.saturated or not calibrate.is_here(self._agent.hello.get("boot") or ""):
+            return result
+        why = calibrate.compared(native.place(), result.achieved_rps, bool(self._plan.rate), self._plan.threads)
+        return msgspec.structs.replace(result, saturated=why)
 
     def _forget(self) -> None:
         self._agent.forget(self._ident)

@@ -116,6 +116,7 @@ class Told(msgspec.Struct, kw_only=True):
     pid: int = 0
     proto: int = 0
     version: str = ""
+    boot: str = ""
     name: str = ""
     message: str = ""
     at: int = 0

@@ -26,6 +26,7 @@ class Ledger(msgspec.Struct, kw_only=True):
     offset: float = 0.0  # its clock minus ours, s
     uncertainty: float = 0.0
     pid: int = 0
+    boot: str = ""  # of its machine
     late: float = 0.0  # s after the common start that it began
     next: int = 0
     ahead: set[int] = set()

@@ -29,7 +29,7 @@ def words(plan: LoadPlan, index: int, of: int) -> dict[str, Any]:
     Poisson arrivals get seeds of their own, because the sum of independent ones is Poisson again.
     """
     each, rest = divmod(plan.connections, of)
-    mine = each + (index < rest)
+    mine = _connections(plan, index, of)
     before = index * each + min(index, rest)
     count = len(plan.targets)
     targets = [plan.targets[(before + i) % count] for i in range(min(mine, count))]
@@ -38,7 +38,7 @@ def words(plan: LoadPlan, index: int, of: int) -> dict[str, Any]:
         "path": plan.path,
         "mode": "open" if plan.rate else "closed",
         "connections": mine,
-        "threads": min(plan.threads, mine),
+        "threads": threads(plan, index, of),
         "timeout": f"{plan.timeout:g}s",
     }
     if plan.rate:
@@ -46,6 +46,16 @@ def words(plan: LoadPlan, index: int, of: int) -> dict[str, Any]:
         if plan.arrivals == "poisson":
             asked["seed"] = index + 1
     return asked
+
+
+def threads(plan: LoadPlan, index: int, of: int) -> int:
+    """Of generator `index`: no more than it has connections."""
+    return min(plan.threads, _connections(plan, index, of))
+
+
+def _connections(plan: LoadPlan, index: int, of: int) -> int:
+    each, rest = divmod(plan.connections, of)
+    return each + (index < rest)
 
 
 def phase_shift(plan: LoadPlan, index: int, of: int) -> float:

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import stat
+import subprocess
 import sys
+import time
 from pathlib import Path
 
 import msgspec
 import pytest
 
-from coebench.contract import BadInput
+from coebench.contract import BadInput, LoadPlan, Target
 from coebench.load import calibrate, crosscheck, native
+from coebench.load.agent import Agent
+from coebench.load.coordinator import Coordinator
 from coebench.load.crosscheck import Line
+from coebench.load.flow import AgentFlow
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "loadgen"))
 import loadgen_harness as harness
@@ -58,26 +64,32 @@ def test_limits_are_found_kept_and_known_again(fake: Path, monkeypatch: pytest.M
     assert calibrate.recall(fake) is None
 
 
-def test_a_rate_near_the_limit_may_be_the_generators() -> None:
-    limits = calibrate.Limits(
-        machine="m",
-        program="p",
-        at=0.0,
-        seconds=1.0,
-        closed_rps=40_000.0,
-        open_rps=30_000.0,
-        open_low=30_000.0,
-        open_high=31_000.0,
-        lag_p50_ms=0.02,
-        lag_p99_ms=0.4,
-        floor_ms=0.06,
-        cores=2,
-        load=0.1,
-    )
+LIMITS = calibrate.Limits(
+    machine="m",
+    program="p",
+    at=0.0,
+    seconds=1.0,
+    closed_rps=40_000.0,
+    open_rps=30_000.0,
+    open_low=30_000.0,
+    open_high=31_000.0,
+    lag_p50_ms=0.02,
+    lag_p99_ms=0.4,
+    floor_ms=0.06,
+    cores=2,
+    load=0.1,
+)
+
+
+def test_a_rate_near_the_limit_may_be_the_generators(monkeypatch: pytest.MonkeyPatch) -> None:
+    limits = LIMITS
+    monkeypatch.setattr(os, "cpu_count", lambda: 2)
     assert "96% of what the generator reaches" in calibrate.verdict(limits, 38_400.0, open_loop=False)
     assert calibrate.verdict(limits, 28_000.0, open_loop=False) == ""
     assert "93% of what the generator holds" in calibrate.verdict(limits, 28_000.0, open_loop=True)
     assert calibrate.verdict(limits, 28_000.0, open_loop=True, threads=2) == ""
+    # Two cores do what two threads can, however many threads there are.
+    assert "93% of what the generator holds" in calibrate.verdict(limits, 56_000.0, open_loop=True, threads=24)
     assert calibrate.verdict(msgspec.structs.replace(limits, open_rps=0.0), 1.0, open_loop=True) == ""
 
 
@@ -128,3 +140,44 @@ def test_wrk_is_asked_between_two_of_ours(monkeypatch: pytest.MonkeyPatch) -> No
         monkeypatch.setenv("PATH", os.path.dirname(sys.executable))
         with pytest.raises(BadInput, match="apt-get install wrk"):
             crosscheck.run(native.program(), words, ["wrk"], lambda text: None)
+
+
+@pytest.fixture
+def slow_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The generator, on a machine on which it was seen to hold 100 requests a second."""
+    if not shutil.which("gcc"):
+        pytest.skip("the generator is built from C and there is no gcc")
+    program = native.program()
+    monkeypatch.setenv("COELOAD", str(program))
+    monkeypatch.setenv("COEBENCH_CACHE", str(tmp_path))
+    limits = msgspec.structs.replace(LIMITS, machine=calibrate.this_machine(), open_rps=100.0)
+    calibrate.remember(limits, program)
+    return program
+
+
+@pytest.mark.parametrize(("rate", "near"), [(20.0, False), (190.0, True)])
+def test_limits_are_compared_with_wherever_the_generator_runs_here(slow_machine: Path, rate: float, near: bool) -> None:
+    """`loadgen run`; two agents as one, which are compared together; a load that goes on meanwhile."""
+
+    def assert_said(saturated: str) -> None:
+        # On a busy machine another line may be crossed before this one.
+        assert saturated if near else "of what the generator holds on this machine" not in saturated
+
+    with harness.NullServer(slow_machine) as server:
+        command = [sys.executable, "-m", "coebench", "loadgen", "run", server.url, "--duration=500ms", f"--rate={rate:g}"]
+        told = subprocess.run([*command, "--threads=2", "--json"], capture_output=True, text=True, check=True).stdout
+        assert_said(json.loads(told)["saturated"])
+        text = subprocess.run([*command, "--threads=2"], capture_output=True, text=True, check=True).stdout
+        assert ("so the figures are lower bounds" in text) == near
+        target = (Target("127.0.0.1", server.port),)
+        plan = LoadPlan(targets=target, rate=rate, arrivals="constant", connections=4, duration=1.0, warmup=0.0)
+        agents = [harness.Agent(slow_machine), harness.Agent(slow_machine)]
+        try:
+            result = Coordinator(plan, [(str(a.port), ("127.0.0.1", a.port)) for a in agents]).run()
+            assert_said(result.saturated)
+            flow = AgentFlow(Agent("127.0.0.1", agents[0].port), plan, lambda burst: None)
+            time.sleep(0.6)
+            assert_said(flow.stop().saturated)
+        finally:
+            for agent in agents:
+                agent.end()
