@@ -9,12 +9,15 @@ import stat
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
 import pytest
+from typer.testing import CliRunner
 
-from coebench.contract import BadInput, LoadPlan, Target
+from coebench.cli.loadgen import app
+from coebench.contract import BadInput, EngineError, LoadPlan, Target
 from coebench.load import calibrate, crosscheck, native
 from coebench.load.agent import Agent
 from coebench.load.coordinator import Coordinator
@@ -23,6 +26,7 @@ from coebench.load.flow import AgentFlow
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "loadgen"))
 import loadgen_harness as harness
+from test_peers import WRK
 
 # A generator with known limits: 31,000/s in an open loop, 40,000/s in a closed one.
 FAKE = """#!{python}
@@ -62,6 +66,18 @@ def test_limits_are_found_kept_and_known_again(fake: Path, monkeypatch: pytest.M
     assert calibrate.recall(fake) is None
     calibrate.file(fake).write_text("{torn")
     assert calibrate.recall(fake) is None
+
+
+@pytest.mark.parametrize("load", [0.1, 3.0])
+def test_as_json_too_it_is_told_whether_limits_were_kept(fake: Path, monkeypatch: pytest.MonkeyPatch, load: float) -> None:
+    limits = msgspec.structs.replace(LIMITS, load=load, machine=calibrate.this_machine())
+    monkeypatch.setattr(calibrate, "measure", lambda program, seconds, say: limits)
+    monkeypatch.setenv("COELOAD", str(fake))
+    told = json.loads(CliRunner().invoke(app, ["calibrate", "--json"]).stdout)
+    assert told["closed_rps"] == limits.closed_rps
+    assert told["kept"] == (str(calibrate.file(fake)) if load < 1 else None)
+    assert ("why" in told) == (load > 1)
+    assert (calibrate.recall(fake) is not None) == (load < 1)
 
 
 LIMITS = calibrate.Limits(
@@ -125,6 +141,63 @@ def test_shares_are_of_our_own_two() -> None:
     said = crosscheck.text(lines)
     assert "0.500 of ours" in said
     assert "can't: not so" in said
+
+
+OTHER = """#!{python}
+import time
+{body}
+"""
+
+
+@pytest.fixture
+def other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """A wrk that does as it is told."""
+    if not shutil.which("gcc"):
+        pytest.skip("the generator is built from C and there is no gcc")
+
+    def make(body: str) -> None:
+        file = tmp_path / "bin" / "wrk"
+        file.parent.mkdir()
+        file.write_text(OTHER.format(python=sys.executable, body=body))
+        file.chmod(0o755)
+        monkeypatch.setenv("PATH", f"{file.parent}:{os.environ['PATH']}")
+
+    return make
+
+
+def test_a_cross_check_as_json_has_all_that_a_run_has(other: Callable[[str], None]) -> None:
+    other(f"print({WRK!r})")
+    with harness.NullServer(native.program()) as server:
+        words = [server.url, "--closed", "--connections", "4", "--duration", "1s"]
+        told = json.loads(crosscheck.encoded(crosscheck.run(native.program(), words, ["wrk"], lambda text: None)))
+    promised = {
+        "offered_rps",
+        "achieved_rps",
+        "errors",
+        "latency_ms",
+        "raw_latency_ms",
+        "send_lag_ms",
+        "cpu",
+        "latency",
+        "raw",
+        "lag",
+    }
+    assert promised <= told.keys()
+    assert "saturated" in told
+    assert [x["tool"] for x in told["cross_check"]] == ["coeload", "wrk", "coeload"]
+    assert told["cross_check"][0]["achieved_rps"] == told["achieved_rps"]
+    assert told["cross_check"][1]["errors"]["bad_status"] == 54
+
+
+def test_another_generator_that_does_not_end_is_told_in_a_line(
+    other: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other("time.sleep(60)")
+    monkeypatch.setattr(crosscheck, "BEYOND", 0.2)
+    with harness.NullServer(native.program()) as server:
+        words = [server.url, "--closed", "--connections", "4", "--duration", "1s"]
+        with pytest.raises(EngineError, match=r"wrk.*did not end within 1\.2 s"):
+            crosscheck.run(native.program(), words, ["wrk"], lambda text: None)
 
 
 @pytest.mark.skipif(not shutil.which("wrk") or not shutil.which("gcc"), reason="wrk and gcc are needed")
