@@ -8,6 +8,7 @@ from ..contract import BadInput, LoadPlan
 from .agent import targets_word
 
 LEAST_RATE = 0.001  # that a generator takes, requests a second
+LONGEST_SHIFT = 1.0  # s after the others that a generator begins and ends, at most: beyond it its seconds would not be theirs
 
 
 def check(plan: LoadPlan, generators: int) -> None:
@@ -20,6 +21,11 @@ def check(plan: LoadPlan, generators: int) -> None:
         raise BadInput(f"{plan.connections} connections can't be spread over {generators} generators: at least one each")
     if plan.rate and plan.rate / generators < LEAST_RATE:
         raise BadInput(f"{plan.rate:g} requests/s are too few for {generators} generators: at least {LEAST_RATE:g} each")
+    if phase_shift(plan, generators - 1, generators) > min(LONGEST_SHIFT, plan.duration):
+        raise BadInput(
+            f"constant arrivals at {plan.rate:g} requests/s can't be interleaved over {generators} generators, each of which would "
+            "send less than one a second: fewer generators, a higher rate or poisson arrivals"
+        )
 
 
 def words(plan: LoadPlan, index: int, of: int) -> dict[str, Any]:
@@ -60,5 +66,5 @@ def _connections(plan: LoadPlan, index: int, of: int) -> int:
 
 def phase_shift(plan: LoadPlan, index: int, of: int) -> float:
     """Seconds by which a generator begins after the common start: constant arrivals of several interleave evenly, each
-    within one of its own intervals; without it all would send at the same instants."""
+    within one of its own intervals; without it all would send at the same instants. `check` has refused what is too long."""
     return index / plan.rate if plan.rate and plan.arrivals == "constant" and of > 1 else 0.0

@@ -590,11 +590,28 @@ def test_shares_are_the_whole(targets: int, connections: int, of: int) -> None:
         (PLAN, 5, "4 connections can't be spread over 5"),
         (msgspec.structs.replace(PLAN, targets=()), 1, "at least one target"),
         (msgspec.structs.replace(PLAN, rate=0.001), 2, "too few"),
+        # The last of 100 would begin 99 s after the first, in a load of 2 s.
+        (msgspec.structs.replace(PLAN, rate=1.0, connections=100), 100, "constant arrivals at 1 requests/s can't be interleaved"),
+        (msgspec.structs.replace(PLAN, rate=2.0), 4, "can't be interleaved over 4 generators"),
+        (msgspec.structs.replace(PLAN, rate=4.0, duration=0.5), 4, "can't be interleaved over 4 generators"),
     ],
 )
 def test_plans_that_cannot_be_spread_are_refused(plan: LoadPlan, generators: int, says: str) -> None:
     with pytest.raises(BadInput, match=says):
         Coordinator(plan, [(f"g{i}", ("127.0.0.1", 1)) for i in range(generators)])
+
+
+@pytest.mark.parametrize(
+    ("plan", "generators"),
+    [
+        (msgspec.structs.replace(PLAN, rate=4.0), 4),
+        (msgspec.structs.replace(PLAN, rate=0.5), 1),
+        (msgspec.structs.replace(PLAN, rate=1.0, connections=100, arrivals="poisson"), 100),
+        (msgspec.structs.replace(PLAN, rate=0.0, connections=100), 100),
+    ],
+)
+def test_a_slow_load_is_spread_where_it_can_be(plan: LoadPlan, generators: int) -> None:
+    share.check(plan, generators)
 
 
 def test_two_of_one_name_are_refused() -> None:
