@@ -21,10 +21,11 @@ def check(plan: LoadPlan, generators: int) -> None:
         raise BadInput(f"{plan.connections} connections can't be spread over {generators} generators: at least one each")
     if plan.rate and plan.rate / generators < LEAST_RATE:
         raise BadInput(f"{plan.rate:g} requests/s are too few for {generators} generators: at least {LEAST_RATE:g} each")
-    if phase_shift(plan, generators - 1, generators) > min(LONGEST_SHIFT, plan.duration):
+    last = phase_shift(plan, generators - 1, generators)
+    if last > min(LONGEST_SHIFT, plan.duration):
         raise BadInput(
-            f"constant arrivals at {plan.rate:g} requests/s can't be interleaved over {generators} generators, each of which would "
-            "send less than one a second: fewer generators, a higher rate or poisson arrivals"
+            f"constant arrivals at {plan.rate:g} requests/s can't be interleaved over {generators} generators: the last would begin "
+            f"{last:g} s after the first; fewer generators, a higher rate or poisson arrivals"
         )
 
 
