@@ -24,8 +24,8 @@ def check(plan: LoadPlan, generators: int) -> None:
     last = phase_shift(plan, generators - 1, generators)
     if last > min(LONGEST_SHIFT, plan.duration):
         raise BadInput(
-            f"constant arrivals at {plan.rate:g} requests/s can't be interleaved over {generators} generators: the last would begin "
-            f"{last:g} s after the first; fewer generators, a higher rate or poisson arrivals"
+            f"constant arrivals at {plan.rate:g} requests/s can't be interleaved over {generators} generators: the last would "
+            f"begin {last:g} s after the first; fewer generators, a higher rate or poisson arrivals"
         )
 
 
