@@ -27,7 +27,7 @@ from .generator import Generator
 from .journal import Journal, Resource
 from .metric import Better, Metric, Sample
 from .observation import Observation, Observe
-from .prober import Account, Answer, Burst, Flow, LoadPlan, LoadResult, Mishap, Prober, Ran, Target
+from .prober import Account, Answer, AtTarget, Burst, Flow, LoadPlan, LoadResult, Mishap, Prober, Ran, Target
 from .provisioner import Provisioner
 from .registry import ImageRegistry, Pushed, RegistryPort
 from .rights import KnowsRights, Leaves, Right
@@ -57,6 +57,7 @@ __all__ = [
     "Account",
     "Answer",
     "AskingPort",
+    "AtTarget",
     "BadInput",
     "Bay",
     "BayFailed",

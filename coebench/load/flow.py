@@ -13,6 +13,8 @@ import msgspec
 from ..contract import Burst, EngineError, LoadPlan, LoadResult, Mishap, Target
 from . import calibrate, native, saturation
 from .agent import Agent, targets_word
+from .frames import PerTarget
+from .merge import by_target
 
 BEGIN = 5.0  # seconds that an agent may take to begin a load
 END = 10.0  # seconds beyond a request's own limit that it may take to count and report
@@ -132,6 +134,7 @@ def _burst(agent: Agent, event: Mapping[str, Any]) -> Burst:
 
 
 def _result(plan: LoadPlan, done: dict[str, Any]) -> LoadResult:
+    targets = by_target([(msgspec.convert(done.get("targets") or {}, dict[str, PerTarget]), lambda odd: None)])
     return LoadResult(
         tool="coeload",
         seconds=(done["measured_to"] - done["measured_from"]) / 1e9,
@@ -149,7 +152,8 @@ def _result(plan: LoadPlan, done: dict[str, Any]) -> LoadResult:
         cpu=done["cpu"],
         throttled_ms=done.get("throttled_ms"),
         saturated=saturation.reason(done, bool(plan.rate)),
-        per_target={name: t["ok"] for name, t in (done.get("targets") or {}).items()},
+        per_target={name: t.ok for name, t in targets.items()},
+        targets=targets,
         histogram=done.get("latency") or "",
         raw_histogram=done.get("raw") or "",
     )

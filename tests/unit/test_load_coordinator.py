@@ -74,6 +74,12 @@ def add_up(result: LoadResult) -> None:
         assert part.sent == part.ok + sum(part.errors.values()) + part.inflight
     for key in ("planned", "sent", "ok", "unsent", "inflight"):
         assert getattr(result, key) == sum(getattr(a, key) for a in result.accounts)
+    if result.per_target:
+        assert result.per_target == {name: t.ok for name, t in result.targets.items()}
+        for key in ("sent", "ok", "inflight"):
+            assert getattr(result, key) == sum(getattr(t, key) for t in result.targets.values())
+    for target in result.targets.values():
+        assert target.sent == target.ok + sum(target.errors.values()) + target.inflight
     if result.histogram:
         assert int(hdr.decode(result.histogram).sum()) == result.ok
 
@@ -149,6 +155,49 @@ def test_a_generator_that_is_killed_is_named_and_what_it_told_counts(binary: Pat
     assert result.ok == one.ok + other.ok
     assert [f for f in result.flags if "g1 was lost" in f]
     assert result.per_target == {}
+    assert result.targets[null.target].ok == one.ok  # what was told is kept
+
+
+def test_a_bad_target_is_told_from_a_good_one(binary: Path) -> None:
+    with NullServer(binary) as null, agents(binary, "a", "b") as running, Server(refusing) as bad:
+        targets = (Target("127.0.0.1", null.port), Target("127.0.0.1", bad.port))
+        plan = LoadPlan(targets=targets, rate=400.0, connections=8, duration=1.0, warmup=0.0)
+        result = Coordinator(plan, called(running)).run()
+        single = Coordinator(plan, called(running)[:1]).run()
+    for one in (result, single):
+        add_up(one)
+        good, broken = (one.targets[f"127.0.0.1:{t.port}"] for t in targets)
+        assert broken.errors == {"bad_status": broken.sent}
+        assert broken.latency_ms == {}
+        assert good.errors == {}
+        assert good.ok == one.ok > 100
+        # All good answers were one target's, so its latencies are those of the whole.
+        assert good.latency_ms == {k: one.latency_ms[k] for k in ("p50", "p99", "max")}
+        assert one.errors == broken.errors
+
+
+def refusing(connection: socket.socket) -> None:
+    answering(b"HTTP/1.1 503 no\r\nContent-Length: 0\r\n\r\n")(connection)
+
+
+def test_latencies_of_a_target_are_merged_not_averaged() -> None:
+    values = ([1_000_000] * 99 + [50_000_000], [2_000_000] * 50)
+    generators = []
+    for mine in values:
+        generator = Generator(lambda seq: steady(seq))
+        told = {"ok": len(mine), "sent": len(mine) + 3, "errors": {"reset": 2}, "in_flight": 1, "bytes": 0}
+        told |= {"latency": frame_of(mine)["latency"], "latency_ms": {"max": max(mine) / 1e6}}
+        generator.targets = {"10.0.0.1:80": told, "10.0.0.2:80": {"ok": 0, "latency": "nonsense"}}
+        generators.append(generator)
+    with Farm(*generators) as farm:
+        result = Coordinator(msgspec.structs.replace(PLAN, duration=1.0, warmup=0.0), farm.addresses).run()
+    one = result.targets["10.0.0.1:80"]
+    assert (one.sent, one.ok, one.errors, one.inflight) == (156, 150, {"reset": 4}, 2)
+    assert one.latency_ms["p50"] == pytest.approx(1.0, rel=1e-3)
+    assert one.latency_ms["p99"] == pytest.approx(2.0, rel=1e-3)  # of the 150; the mean of both p99 were 1.5
+    assert one.latency_ms["max"] == 50.0
+    assert result.targets["10.0.0.2:80"].latency_ms == {}
+    assert sum("sent 1 lines that can't be read; odd line: target 10.0.0.2:80" in f for f in result.flags) == 2
 
 
 def test_what_is_acknowledged_is_let_go_of_and_the_rest_is_kept(binary: Path) -> None:

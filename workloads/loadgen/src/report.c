@@ -153,6 +153,7 @@ static void put_targets(struct json *j, const struct load_total *total)
         put_errors(j, &counts);
         json_int(j, "in_flight", (int64_t)counts.in_flight);
         json_int(j, "bytes", (int64_t)counts.bytes);
+        report_percentiles(j, "latency_ms", latency);
         put_histogram(j, "latency", latency);
         json_close(j, '}');
     }
