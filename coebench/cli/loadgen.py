@@ -11,6 +11,7 @@ import typer
 from .coordinator import coordinator
 
 app = typer.Typer(help="The native load generator, of use on its own.", no_args_is_help=True)
+OTHER_WORK = "the machine had other work (load average {:.1f}); repeat it when it is at rest"
 PASSED_ON = {"ignore_unknown_options": True, "allow_interspersed_args": True, "help_option_names": []}
 Words = Annotated[list[str] | None, typer.Argument(help="Passed on to the generator; --help tells them.", show_default=False)]
 
@@ -32,10 +33,12 @@ def run(words: Words = None) -> None:
     if {"--help", "-h"} & set(others):
         typer.echo("coebench loadgen run takes --cross-check wrk,h2load,hey as well: the same by those, between two of our own\n")
         sys.stdout.flush()
-    if tools is None:
-        _become("run", others)
-    from ..load import crosscheck, native
+    from ..load import alone, crosscheck, native
 
+    if {"--help", "-h"} & set(others):
+        _become("run", others)
+    if tools is None:
+        raise typer.Exit(alone.run(native.program(), others, typer.echo))
     lines = crosscheck.run(native.program(), others, [t.strip() for t in (tools or "").split(",")], _tell)
     typer.echo(crosscheck.encoded(lines) if "--json" in others else crosscheck.text(lines))
 
@@ -43,7 +46,7 @@ def run(words: Words = None) -> None:
 @app.command()
 def calibrate(
     seconds: Annotated[float, typer.Option(help="Of each of its some 25 loads.", min=0.2, max=60)] = 1.0,
-    json: Annotated[bool, typer.Option("--json", help="Print what was found as JSON.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print what was found as JSON, and the file it is kept in.")] = False,
 ) -> None:
     """Measure what this machine's generator can do, against a server that does nothing; later runs compare with it."""
     import msgspec
@@ -55,7 +58,10 @@ def calibrate(
     restless = limits.load > calibrate.RESTLESS
     kept = None if restless else calibrate.remember(limits, program)
     if json:
-        typer.echo(msgspec.json.encode(limits).decode())
+        told = {**msgspec.to_builtins(limits), "kept": str(kept) if kept else None}
+        if restless:
+            told["why"] = OTHER_WORK.format(limits.load)
+        typer.echo(msgspec.json.encode(told).decode())
         return
     high = f", missed from {limits.open_high:.0f}/s on" if limits.open_high else ""
     typer.echo(
@@ -66,9 +72,9 @@ def calibrate(
     typer.echo(f"  send lag at 1000/s     {1e3 * limits.lag_p50_ms:15.1f} µs p50, {1e3 * limits.lag_p99_ms:.1f} µs p99")
     typer.echo(f"  floor of latency       {1e3 * limits.floor_ms:15.1f} µs p50, from the send, at 1000/s")
     if restless:
-        typer.echo(f"not kept: the machine had other work (load average {limits.load:.1f}); repeat it when it is at rest")
+        typer.echo(f"not kept: {OTHER_WORK.format(limits.load)}")
     else:
-        typer.echo(f"kept in {kept}; figures of serve within {1 - calibrate.CLOSE:.0%} of it are called lower bounds")
+        typer.echo(f"kept in {kept}; figures of loads within {1 - calibrate.CLOSE:.0%} of it are called lower bounds")
 
 
 def _taken_out(words: list[str], name: str) -> tuple[str | None, list[str]]:

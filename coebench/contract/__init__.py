@@ -29,7 +29,7 @@ from .journal import Journal, Resource
 from .metric import Better, Metric, Sample
 from .observation import Observation, Observe
 from .private import drop_private, private_folder
-from .prober import Account, Answer, Burst, Flow, LoadPlan, LoadResult, Mishap, Prober, Ran, Target
+from .prober import Account, Answer, AtTarget, Burst, Flow, LoadPlan, LoadResult, Mishap, Prober, Ran, Target
 from .provisioner import Provisioner, TimeoutsGiven
 from .registry import ImageRegistry, Pushed, RegistryPort
 from .rights import KnowsRights, Leaves, Right
@@ -59,6 +59,7 @@ __all__ = [
     "Account",
     "Answer",
     "AskingPort",
+    "AtTarget",
     "BadInput",
     "Bay",
     "BayFailed",

@@ -116,6 +116,16 @@ class Account(msgspec.Struct, frozen=True, kw_only=True):
     notes: tuple[str, ...] = ()
 
 
+class AtTarget(msgspec.Struct, frozen=True, kw_only=True):
+    """What became of a load's requests to one of its targets, warm-up left out. Latencies in ms: "p50", "p99", "max"."""
+
+    sent: int
+    ok: int
+    errors: Mapping[str, int] = {}
+    inflight: int = 0
+    latency_ms: Mapping[str, float] = {}
+
+
 class LoadResult(msgspec.Struct, frozen=True, kw_only=True):
     """What came of a plan, warm-up left out. Latencies in milliseconds by percentile ("p50", …, "max").
 
@@ -138,7 +148,8 @@ class LoadResult(msgspec.Struct, frozen=True, kw_only=True):
     cpu: float = 0.0  # cores that the generator used
     throttled_ms: float | None = None  # CPU time that a quota kept from the generators; None where no cgroup tells
     saturated: str = ""  # why the figure is a lower bound, if it is
-    per_target: Mapping[str, int] = {}
+    per_target: Mapping[str, int] = {}  # good answers; empty where a generator's are not known, so that they add up
+    targets: Mapping[str, AtTarget] = {}  # by "address:port", of those generators that told their end
     histogram: str = ""  # HdrHistogram V2, base64; unit in `histogram_unit_ns`
     raw_histogram: str = ""
     histogram_unit_ns: int = 1

@@ -140,9 +140,24 @@ def recall(program: Path) -> Limits | None:
 
 
 def verdict(limits: Limits, achieved: float, open_loop: bool, threads: int = 1) -> str:
-    """Why a rate may be the generator's own limit; empty if it is far from it."""
-    most = threads * (limits.open_rps if open_loop else limits.closed_rps)
+    """Why a rate may be the generators' own limit; empty if it is far from it. `threads` are all that this machine had: more
+    than it has cores do no more than the cores can."""
+    most = min(threads, os.cpu_count() or 1) * (limits.open_rps if open_loop else limits.closed_rps)
     if not most or achieved < CLOSE * most:
         return ""
     way = "holds" if open_loop else "reaches"
     return f"{achieved:.0f}/s is {achieved / most:.0%} of what the generator {way} on this machine ({most:.0f}/s, calibrated)"
+
+
+def compared(program: Path, achieved: float, open_loop: bool, threads: int) -> str:
+    """The verdict by what was kept of this program on this machine; empty where it was not calibrated."""
+    limits = recall(program)
+    return verdict(limits, achieved, open_loop, threads) if limits else ""
+
+
+def is_here(boot: str) -> bool:
+    """Whether a generator runs on this machine, in whatever container, by the boot that its agent tells of."""
+    try:
+        return bool(boot) and boot == Path(BOOT).read_text().strip()
+    except OSError:
+        return False

@@ -20,7 +20,7 @@ from pathlib import Path
 from msgspec.structs import replace
 
 from ..contract import Account, BadInput, Burst, CoebenchError, EngineError, LoadPlan, LoadResult, now
-from . import checkpoint, share
+from . import calibrate, checkpoint, native, share
 from .frames import Second
 from .ledger import Ledger
 from .links import CALLS, Ear, Link, RelayEar
@@ -280,7 +280,17 @@ class Coordinator:
         refused = [s.ledger for s in self._sessions if s.ledger.state == "refused"]
         if refused and len(refused) == len(self._sessions):
             raise EngineError("the generators", refused[0].why)
-        return replace(result, flags=(*self._flags, *result.flags))
+        saturated = result.saturated or self._near_limit(result.seconds)
+        return replace(result, flags=(*self._flags, *result.flags), saturated=saturated)
+
+    def _near_limit(self, seconds: float) -> str:
+        """Of the generators that share this machine, all together: it has no more cores for several than for one."""
+        here = [s.ledger for s in self._sessions if s.ledger.done and calibrate.is_here(s.ledger.boot)]
+        if not here:
+            return ""
+        achieved = sum(g.answered_in_time for g in here) / seconds
+        threads = sum(share.threads(self.plan, g.index, self._expect) for g in here)
+        return calibrate.compared(native.place(), achieved, bool(self.plan.rate), threads)
 
     def _flush(self) -> None:
         assert self._merge

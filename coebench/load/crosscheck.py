@@ -8,26 +8,30 @@ import socket
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 import msgspec
 
 from .. import plugins
 from ..contract import BadInput, EngineError, LoadPlan, LoadResult, Target, Unsupported
+from . import alone
 
+BEYOND = 60.0  # s that another generator may take to connect and to count
 _SECONDS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
 _FLAGS = ("--closed", "--json", "--close", "--spin")
 
 
 class Line(NamedTuple):
-    """One load. `raw_ms` counts from the send, which is all that the others know; `why`: the tool can't do this."""
+    """One load. `raw_ms` counts from the send, which is all that the others know; `why`: the tool can't do this. `done`: of
+    ours, all that it told."""
 
     tool: str
     rps: float = 0.0
     raw_ms: Mapping[str, float] = {}
-    errors: int = 0
+    errors: Mapping[str, int] = {}
     why: str = ""
+    done: Mapping[str, Any] = {}
 
 
 def run(program: Path, words: Sequence[str], tools: Sequence[str], say: Callable[[str], None]) -> tuple[Line, ...]:
@@ -39,13 +43,18 @@ def run(program: Path, words: Sequence[str], tools: Sequence[str], say: Callable
             raise BadInput(f"{tool} is not installed here: apt-get install {generator.package}, or leave it out")
     lines = [_ours(program, words, say)]
     for tool, generator in generators.items():
+        limit = plan.duration + BEYOND
         say(f"{tool}: {plan.duration:g} s")
         try:
-            p = subprocess.run(generator.command(plan), capture_output=True, text=True, timeout=plan.duration + 60)
+            p = subprocess.run(generator.command(plan), capture_output=True, text=True, timeout=limit)
             if p.returncode:
                 raise EngineError(tool, p.stderr or p.stdout)
             result: LoadResult = generator.result(plan, p.stdout)
-            lines.append(Line(tool, result.achieved_rps, result.raw_ms, sum(result.errors.values())))
+            lines.append(Line(tool, result.achieved_rps, result.raw_ms, result.errors))
+        except subprocess.TimeoutExpired:
+            raise EngineError(
+                tool, f"it did not end within {limit:g} s, {BEYOND:g} s more than it was asked to send for"
+            ) from None
         except Unsupported as e:
             lines.append(Line(tool, why=e.reason))
             continue
@@ -61,8 +70,9 @@ def _ours(program: Path, words: Sequence[str], say: Callable[[str], None]) -> Li
     if p.returncode:
         raise EngineError("coeload", p.stderr)
     done = json.loads(p.stdout)
+    done["saturated"] = alone.limit(done, program)
     raw = {k: v for k, v in done["raw_latency_ms"].items() if v is not None}
-    return Line("coeload", done["achieved_rps"], raw, sum(done["errors"].values()))
+    return Line("coeload", done["achieved_rps"], raw, done["errors"], done=done)
 
 
 def plan_of(words: Sequence[str]) -> LoadPlan:
@@ -118,10 +128,19 @@ def text(lines: Sequence[Line]) -> str:
             ours = (lines[n - 1].rps or lines[0].rps) + lines[n + 1].rps
             beside = f"{2 * line.rps / ours:.3f} of ours" if ours else ""
         shown = [f"{line.raw_ms[k]:.3f}" if k in line.raw_ms else "-" for k in ("p50", "p99", "max")]
-        out.append(form.format(line.tool, f"{line.rps:.1f}", *shown, line.errors, beside).rstrip())
-    return "\n".join([*out, "latency from the send, in each one's own resolution; errors are not in it"])
+        out.append(form.format(line.tool, f"{line.rps:.1f}", *shown, sum(line.errors.values()), beside).rstrip())
+    out.append("latency from the send, in each one's own resolution; errors are not in it")
+    if why := next((line.done["saturated"] for line in lines if line.done.get("saturated")), ""):
+        out.append(f"coeload was at its limit, so its figures are lower bounds: {why}")
+    return "\n".join(out)
 
 
 def encoded(lines: Sequence[Line]) -> str:
-    """As JSON, in the order of the loads."""
-    return msgspec.json.encode([line._asdict() for line in lines]).decode()
+    """As JSON: all that our first load told, as without a cross-check, and the loads in their order in `cross_check`."""
+    told = [
+        {"tool": line.tool, "why": line.why}
+        if line.why
+        else {"tool": line.tool, "achieved_rps": line.rps, "raw_latency_ms": line.raw_ms, "errors": line.errors}
+        for line in lines
+    ]
+    return msgspec.json.encode({**lines[0].done, "cross_check": told}).decode()

@@ -8,9 +8,13 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import msgspec
+
 from ..contract import Burst, EngineError, LoadPlan, LoadResult, Mishap, Target
-from . import saturation
+from . import calibrate, native, saturation
 from .agent import Agent, targets_word
+from .frames import PerTarget
+from .merge import by_target
 
 BEGIN = 5.0  # seconds that an agent may take to begin a load
 END = 10.0  # seconds beyond a request's own limit that it may take to count and report
@@ -71,8 +75,14 @@ class AgentFlow:
             self._forget()
             if end["event"] != "done":
                 raise EngineError("the generator", self._error)
-            self._result = _result(self._plan, end)
+            self._result = self._judged(_result(self._plan, end))
         return self._result
+
+    def _judged(self, result: LoadResult) -> LoadResult:
+        if result.saturated or not calibrate.is_here(self._agent.hello.get("boot") or ""):
+            return result
+        why = calibrate.compared(native.place(), result.achieved_rps, bool(self._plan.rate), self._plan.threads)
+        return msgspec.structs.replace(result, saturated=why)
 
     def _forget(self) -> None:
         self._agent.forget(self._ident)
@@ -124,6 +134,7 @@ def _burst(agent: Agent, event: Mapping[str, Any]) -> Burst:
 
 
 def _result(plan: LoadPlan, done: dict[str, Any]) -> LoadResult:
+    targets = by_target([(msgspec.convert(done.get("targets") or {}, dict[str, PerTarget]), lambda odd: None)])
     return LoadResult(
         tool="coeload",
         seconds=(done["measured_to"] - done["measured_from"]) / 1e9,
@@ -141,7 +152,8 @@ def _result(plan: LoadPlan, done: dict[str, Any]) -> LoadResult:
         cpu=done["cpu"],
         throttled_ms=done.get("throttled_ms"),
         saturated=saturation.reason(done, bool(plan.rate)),
-        per_target={name: t["ok"] for name, t in (done.get("targets") or {}).items()},
+        per_target={name: t.ok for name, t in targets.items()},
+        targets=targets,
         histogram=done.get("latency") or "",
         raw_histogram=done.get("raw") or "",
     )

@@ -73,6 +73,11 @@ class Warmup(Counts, kw_only=True):
 
 class PerTarget(msgspec.Struct, kw_only=True):
     ok: int
+    sent: int = 0
+    errors: Errors = {}
+    in_flight: int = 0
+    latency_ms: dict[str, float | None] = {}
+    latency: str = ""
 
 
 class Done(Counts, kw_only=True):
@@ -116,6 +121,7 @@ class Told(msgspec.Struct, kw_only=True):
     pid: int = 0
     proto: int = 0
     version: str = ""
+    boot: str = ""
     name: str = ""
     message: str = ""
     at: int = 0

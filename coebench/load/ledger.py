@@ -26,6 +26,7 @@ class Ledger(msgspec.Struct, kw_only=True):
     offset: float = 0.0  # its clock minus ours, s
     uncertainty: float = 0.0
     pid: int = 0
+    boot: str = ""  # of its machine
     late: float = 0.0  # s after the common start that it began
     next: int = 0
     ahead: set[int] = set()
@@ -109,6 +110,13 @@ class Ledger(msgspec.Struct, kw_only=True):
             return self.done, self.done.in_flight
         told = msgspec.structs.replace(self.main, unsent=self.main.planned - self.main.sent)
         return told, told.sent - told.ok - told.failed
+
+    @property
+    def answered_in_time(self) -> int:
+        """Good answers within the measured time. Its end knows them too, where seconds never came."""
+        if self.done and self.missing:
+            return round(self.done.achieved_rps * (self.done.measured_to - self.done.measured_from) / 1e9)
+        return self.ok_in_time
 
     def account(self, open_loop: bool) -> Account:
         counts, in_flight = self.figures()

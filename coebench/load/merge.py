@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import msgspec
 import numpy as np
 
-from ..contract import Account, Burst, EngineError, LoadPlan, LoadResult
+from ..contract import Account, AtTarget, Burst, EngineError, LoadPlan, LoadResult
 from . import hdr
-from .frames import Counts, Odd, Second, no_counts
+from .frames import Counts, Odd, PerTarget, Second, no_counts
 from .ledger import Ledger
 from .timeline import Timeline
 
 PARTS = ("latency", "raw", "lag")
 TOLD = {"p50": 50.0, "p90": 90.0, "p99": 99.0, "p99.9": 99.9, "max": 100.0}
+TOLD_AT_TARGET = ("p50", "p99", "max")  # a run's record has this of every target of every load: little
 LATE = 0.1  # s after the common start from which a generator is called late
 SPLIT = 128  # histograms that are decoded at once: their numbers stay in the processor's cache
 
@@ -179,47 +180,50 @@ class Merge:
             whys = "; ".join(f"{g.name}: {g.why or g.state}" for g in ledgers[:3])
             raise EngineError("the generators", f"none of {len(ledgers)} sent any load: {whys}")
         counts, flying = no_counts(), 0
-        per_target: dict[str, int] = {}
-        offered = achieved = cpu = 0.0
+        in_time = 0
+        cpu = 0.0
         for ledger in heard:
             mine, in_flight = ledger.figures()
             counts.add(mine)
             flying += in_flight
+            in_time += ledger.answered_in_time
             if end := ledger.done:
-                offered += end.offered_rps
-                achieved += end.achieved_rps
                 cpu += end.cpu
-                for name, target in end.targets.items():
-                    per_target[name] = per_target.get(name, 0) + target.ok
-            else:
-                offered += mine.planned / self._plan.duration
-                achieved += ledger.ok_in_time / self._plan.duration
+        seconds = self._seconds(heard)
         complete = len(done) == len(heard) and not any(g.missing for g in ledgers)
+        targets = by_target((g.done.targets, g.is_odd) for g in heard if g.done)
         throttled = [d.throttled_ms for d in done if d.throttled_ms is not None]
         accounts = tuple(g.account(open_loop) for g in ledgers)
         return LoadResult(
             tool="coeload",
-            seconds=max((d.measured_to - d.measured_from) / 1e9 for d in done) if done else self._plan.duration,
+            seconds=seconds,
             planned=counts.planned,
             sent=counts.sent,
             ok=counts.ok,
             errors=counts.errors,
             unsent=counts.unsent,
             inflight=flying,
-            offered_rps=offered,
-            achieved_rps=achieved,
+            offered_rps=counts.planned / seconds,
+            achieved_rps=in_time / seconds,
             latency_ms=self._percentiles(0, [d.latency_ms for d in done] if complete else None),
             raw_ms=self._percentiles(1, [d.raw_latency_ms for d in done] if complete else None),
             lag_ms=self._percentiles(2, [d.send_lag_ms for d in done] if complete else None),
             cpu=cpu,
             throttled_ms=sum(throttled) if throttled else None,
             saturated=_saturated(accounts),
-            per_target=per_target if complete else {},  # a part would not add up
+            per_target={n: t.ok for n, t in targets.items()} if len(done) == len(heard) else {},  # a part would not add up
+            targets=targets,
             histogram=hdr.encode(self._rows[0]),
             raw_histogram=hdr.encode(self._rows[1]),
             accounts=accounts,
             flags=tuple(self._flags(ledgers, counts, flying)),
         )
+
+    def _seconds(self, heard: list[Ledger]) -> float:
+        """Over which all rates are: the plan's, whoever came late or was lost; less only if all were stopped before its end."""
+        ends = [g.done.measured_to / 1e9 - g.offset for g in heard if g.done and g.done.stopped]
+        length = max(ends) - self.timeline.measured if len(ends) == len(heard) else 0.0
+        return length if 0 < length < self._plan.duration else self._plan.duration
 
     def _flags(self, ledgers: list[Ledger], counts: Counts, flying: int) -> Iterable[str]:
         for ledger in ledgers:
@@ -273,6 +277,37 @@ class Merge:
             mine.end = entry["end"]
             for i, text in enumerate(entry["rows"]):
                 self._rows[row + i] = hdr.decode(text)
+
+
+def by_target(ends: Iterable[tuple[Mapping[str, PerTarget], Callable[[str], None]]]) -> dict[str, AtTarget]:
+    """What generators told of each target, added up; with each of them, what is told of a histogram that can't be read."""
+    told: dict[str, list[tuple[PerTarget, bytes]]] = {}
+    for targets, is_odd in ends:
+        for name, target in targets.items():
+            try:
+                packed = hdr.payload(target.latency) if target.latency else b""
+                hdr.add_many(np.zeros((1, hdr.SLOTS), np.int64), [packed], [0], [1])
+            except hdr.OddHistogram as e:
+                is_odd(f"target {name}: {e}")
+                packed = b""
+            told.setdefault(name, []).append((target, packed))
+    return {name: _at_target(parts) for name, parts in told.items()}
+
+
+def _at_target(parts: list[tuple[PerTarget, bytes]]) -> AtTarget:
+    counts, sums = hdr.empty(), no_counts()
+    hdr.add_many(counts[None], [packed for _, packed in parts], [0] * len(parts), [1] * len(parts))
+    for part, _ in parts:
+        sums.add(Counts(planned=0, sent=part.sent, ok=part.ok, errors=part.errors, unsent=0))
+    greatest = max(round((p.latency_ms.get("max") or 0) * 1e6) for p, _ in parts)
+    found = _percentiles(counts, greatest)
+    return AtTarget(
+        sent=sums.sent,
+        ok=sums.ok,
+        errors=sums.errors,
+        inflight=sum(p.in_flight for p, _ in parts),
+        latency_ms={k: v for k, v in found.items() if k in TOLD_AT_TARGET},
+    )
 
 
 class _Job:

@@ -6,16 +6,12 @@ import contextlib
 import queue
 import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
-
-import msgspec
 
 from .. import plugins
 from ..contract import (
     Answer,
     Burst,
-    CoebenchError,
     Driver,
     EngineError,
     LoadPlan,
@@ -25,7 +21,6 @@ from ..contract import (
     Target,
     Workload,
 )
-from . import calibrate, native
 from .agent import Agent, argv_word
 from .coordinator import Coordinator
 from .flow import AgentFlow
@@ -44,7 +39,6 @@ class BayProber:
         self._seen: queue.SimpleQueue[Answer | EngineError] = queue.SimpleQueue()
         self._targets: dict[str, Target] = {}
         self._down: dict[str, bool] = {}
-        self._limits: calibrate.Limits | None = None
         self._recruits: Recruits | None = None
 
     def start(self, timeout: float) -> None:
@@ -64,17 +58,6 @@ class BayProber:
                 last = f"{i.id}: {i.engine_state} {i.reason}".strip()
                 if change.kind != "removed" and i.live and i.published:
                     self._connect(i.id, i.published, deadline)
-        self._limits = self._known_limits()
-
-    def _known_limits(self) -> calibrate.Limits | None:
-        """What the generator can do here, if it is on the machine that was calibrated: both have booted at once."""
-        limits = calibrate.recall(native.place())
-        if limits is None:
-            return None
-        with contextlib.suppress(CoebenchError, OSError):
-            if self.execute(["cat", calibrate.BOOT], 5).out == Path(calibrate.BOOT).read_text():
-                return limits
-        return None
 
     def _connect(self, ident: str, published: tuple[str, int], deadline: float) -> None:
         """An address may be told before anybody listens there."""
@@ -168,11 +151,11 @@ class BayProber:
         if tool:
             return self._other(tool, plan)
         if self._recruits:
-            return self._judged(plan, self._recruits.coordinator(plan).run(second))
+            return self._recruits.coordinator(plan).run(second)
         if plan.generators > 1:
             raise EngineError("the prober", f"{plan.generators} generators are asked for, and none was recruited")
         (name, agent), *_ = self._agents.items()
-        return self._judged(plan, Coordinator(plan, [(name, agent.address)]).run(second))
+        return Coordinator(plan, [(name, agent.address)]).run(second)
 
     def recruit(self, generators: int, inside: bool, timeout: float) -> Sequence[str]:
         self._recruits = recruit(self._driver, self._workload, generators, inside, timeout)
@@ -182,13 +165,6 @@ class BayProber:
         names, self._recruits = (self._recruits.names if self._recruits else ()), None
         for name in names:
             self._driver.remove(name)
-
-    def _judged(self, plan: LoadPlan, result: LoadResult) -> LoadResult:
-        if self._limits is None or result.saturated:
-            return result
-        many = plan.threads * plan.generators
-        why = calibrate.verdict(self._limits, result.achieved_rps, bool(plan.rate), many)
-        return msgspec.structs.replace(result, saturated=why)
 
     def _other(self, tool: str, plan: LoadPlan) -> LoadResult:
         """A generator of another make, in the same place as ours."""

@@ -1,6 +1,6 @@
 """Is it us? Whether a generator, by its own account, was the limit of what it measured.
 
-Lines are drawn here and nowhere else; each is far from what a generator at ease shows.
+Lines are drawn here and nowhere else; each is far from what a generator at ease shows. `coeload` tells facts and judges none.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ BUSY = 0.8  # of a core: a generator thread above this is taken to be the limit
 BLOCKED = 0.8  # of the connections that were waiting for answers, on average: above this, lateness is the service's
 LATE_P99_MS = 10.0  # what a scheduler of a busy machine does to one request in a hundred is no reason; this is
 LATE_MS = 1.0  # median send lag above which an open load is the generator's, not the service's
-THROTTLED = 0.01  # of the measured time in which a CPU quota kept the generator from running (workloads/loadgen, report.c)
+THROTTLED = 0.01  # of the measured time in which a CPU quota kept the generator from running
 
 
 def reason(done: Mapping[str, Any], open_loop: bool) -> str:

@@ -117,7 +117,7 @@ class Session:
             return
         if ledger.pid and ledger.pid != event.pid and ledger.state in ("asked", "accepted", "running"):
             ledger.note(f"another process answers: {event.pid}, it was {ledger.pid}")
-        ledger.pid = event.pid
+        ledger.pid, ledger.boot = event.pid, event.boot
         if ledger.state in ("absent", "ready", "asked", "accepted", "running") and self._desk.measuring(self):
             self.measure()
         if ledger.state in ("asked", "accepted", "running", "done"):

@@ -8,6 +8,7 @@ from ..contract import BadInput, LoadPlan
 from .agent import targets_word
 
 LEAST_RATE = 0.001  # that a generator takes, requests a second
+LONGEST_SHIFT = 1.0  # s after the others that a generator begins and ends, at most: beyond it its seconds would not be theirs
 
 
 def check(plan: LoadPlan, generators: int) -> None:
@@ -20,6 +21,12 @@ def check(plan: LoadPlan, generators: int) -> None:
         raise BadInput(f"{plan.connections} connections can't be spread over {generators} generators: at least one each")
     if plan.rate and plan.rate / generators < LEAST_RATE:
         raise BadInput(f"{plan.rate:g} requests/s are too few for {generators} generators: at least {LEAST_RATE:g} each")
+    last = phase_shift(plan, generators - 1, generators)
+    if last > min(LONGEST_SHIFT, plan.duration):
+        raise BadInput(
+            f"constant arrivals at {plan.rate:g} requests/s can't be interleaved over {generators} generators: the last would "
+            f"begin {last:g} s after the first; fewer generators, a higher rate or poisson arrivals"
+        )
 
 
 def words(plan: LoadPlan, index: int, of: int) -> dict[str, Any]:
@@ -29,7 +36,7 @@ def words(plan: LoadPlan, index: int, of: int) -> dict[str, Any]:
     Poisson arrivals get seeds of their own, because the sum of independent ones is Poisson again.
     """
     each, rest = divmod(plan.connections, of)
-    mine = each + (index < rest)
+    mine = _connections(plan, index, of)
     before = index * each + min(index, rest)
     count = len(plan.targets)
     targets = [plan.targets[(before + i) % count] for i in range(min(mine, count))]
@@ -38,7 +45,7 @@ def words(plan: LoadPlan, index: int, of: int) -> dict[str, Any]:
         "path": plan.path,
         "mode": "open" if plan.rate else "closed",
         "connections": mine,
-        "threads": min(plan.threads, mine),
+        "threads": threads(plan, index, of),
         "timeout": f"{plan.timeout:g}s",
     }
     if plan.rate:
@@ -48,7 +55,17 @@ def words(plan: LoadPlan, index: int, of: int) -> dict[str, Any]:
     return asked
 
 
+def threads(plan: LoadPlan, index: int, of: int) -> int:
+    """Of generator `index`: no more than it has connections."""
+    return min(plan.threads, _connections(plan, index, of))
+
+
+def _connections(plan: LoadPlan, index: int, of: int) -> int:
+    each, rest = divmod(plan.connections, of)
+    return each + (index < rest)
+
+
 def phase_shift(plan: LoadPlan, index: int, of: int) -> float:
     """Seconds by which a generator begins after the common start: constant arrivals of several interleave evenly, each
-    within one of its own intervals; without it all would send at the same instants."""
+    within one of its own intervals; without it all would send at the same instants. `check` has refused what is too long."""
     return index / plan.rate if plan.rate and plan.arrivals == "constant" and of > 1 else 0.0

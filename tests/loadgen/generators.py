@@ -42,6 +42,7 @@ class Generator:
         self.offset = offset
         self.mangle: Callable[[bytes], list[bytes]] = lambda line: [line]
         self.forgets = False  # keeps nothing to send again
+        self.targets: dict[str, Line] = {}  # of its end
         self.port = 0
         self.loads: dict[str, Load] = {}
         self.asked: list[tuple[str, dict[str, str]]] = []
@@ -130,6 +131,7 @@ class Generator:
         begin = load.start + int(warm * 1e9)
         done: Line = {"event": "done", "id": ident, "measured_from": begin, "measured_to": begin + int(length * 1e9)}
         done |= {"seconds": len(load.frames), "stopped": False, **sums["measured"], "warmup": sums["warmup"]}
+        done["targets"] = self.targets
         done |= {f"{what}_rps": sums["measured"]["ok"] / length for what in ("offered", "achieved")}
         load.end = json.dumps(done).encode() + b"\n"
         self.all_say(load.end)

@@ -74,6 +74,12 @@ def add_up(result: LoadResult) -> None:
         assert part.sent == part.ok + sum(part.errors.values()) + part.inflight
     for key in ("planned", "sent", "ok", "unsent", "inflight"):
         assert getattr(result, key) == sum(getattr(a, key) for a in result.accounts)
+    if result.per_target:
+        assert result.per_target == {name: t.ok for name, t in result.targets.items()}
+        for key in ("sent", "ok", "inflight"):
+            assert getattr(result, key) == sum(getattr(t, key) for t in result.targets.values())
+    for target in result.targets.values():
+        assert target.sent == target.ok + sum(target.errors.values()) + target.inflight
     if result.histogram:
         assert int(hdr.decode(result.histogram).sum()) == result.ok
 
@@ -149,6 +155,49 @@ def test_a_generator_that_is_killed_is_named_and_what_it_told_counts(binary: Pat
     assert result.ok == one.ok + other.ok
     assert [f for f in result.flags if "g1 was lost" in f]
     assert result.per_target == {}
+    assert result.targets[null.target].ok == one.ok  # what was told is kept
+
+
+def test_a_bad_target_is_told_from_a_good_one(binary: Path) -> None:
+    with NullServer(binary) as null, agents(binary, "a", "b") as running, Server(refusing) as bad:
+        targets = (Target("127.0.0.1", null.port), Target("127.0.0.1", bad.port))
+        plan = LoadPlan(targets=targets, rate=400.0, connections=8, duration=1.0, warmup=0.0)
+        result = Coordinator(plan, called(running)).run()
+        single = Coordinator(plan, called(running)[:1]).run()
+    for one in (result, single):
+        add_up(one)
+        good, broken = (one.targets[f"127.0.0.1:{t.port}"] for t in targets)
+        assert broken.errors == {"bad_status": broken.sent}
+        assert broken.latency_ms == {}
+        assert good.errors == {}
+        assert good.ok == one.ok > 100
+        # All good answers were one target's, so its latencies are those of the whole.
+        assert good.latency_ms == {k: one.latency_ms[k] for k in ("p50", "p99", "max")}
+        assert one.errors == broken.errors
+
+
+def refusing(connection: socket.socket) -> None:
+    answering(b"HTTP/1.1 503 no\r\nContent-Length: 0\r\n\r\n")(connection)
+
+
+def test_latencies_of_a_target_are_merged_not_averaged() -> None:
+    values = ([1_000_000] * 99 + [50_000_000], [2_000_000] * 50)
+    generators = []
+    for mine in values:
+        generator = Generator(lambda seq: steady(seq))
+        told = {"ok": len(mine), "sent": len(mine) + 3, "errors": {"reset": 2}, "in_flight": 1, "bytes": 0}
+        told |= {"latency": frame_of(mine)["latency"], "latency_ms": {"max": max(mine) / 1e6}}
+        generator.targets = {"10.0.0.1:80": told, "10.0.0.2:80": {"ok": 0, "latency": "nonsense"}}
+        generators.append(generator)
+    with Farm(*generators) as farm:
+        result = Coordinator(msgspec.structs.replace(PLAN, duration=1.0, warmup=0.0), farm.addresses).run()
+    one = result.targets["10.0.0.1:80"]
+    assert (one.sent, one.ok, one.errors, one.inflight) == (156, 150, {"reset": 4}, 2)
+    assert one.latency_ms["p50"] == pytest.approx(1.0, rel=1e-3)
+    assert one.latency_ms["p99"] == pytest.approx(2.0, rel=1e-3)  # of the 150; the mean of both p99 were 1.5
+    assert one.latency_ms["max"] == 50.0
+    assert result.targets["10.0.0.2:80"].latency_ms == {}
+    assert sum("sent 1 lines that can't be read; odd line: target 10.0.0.2:80" in f for f in result.flags) == 2
 
 
 def test_what_is_acknowledged_is_let_go_of_and_the_rest_is_kept(binary: Path) -> None:
@@ -414,6 +463,35 @@ def test_a_generator_that_comes_late_joins_at_a_full_second_and_is_named() -> No
     assert begun == pytest.approx(account.late, abs=1e-3)
     assert begun == pytest.approx(round(begun), abs=1e-3)
     assert account.late + float(words["warmup"][:-1]) + float(words["duration"][:-1]) == pytest.approx(5.0)
+    # Rates are over the plan's time, not over its own shorter one: 50 a second of one, and of both while it was there.
+    assert result.seconds == 4.0
+    assert 200 < result.ok < 400
+    assert result.offered_rps == pytest.approx(result.planned / 4)
+    assert result.achieved_rps == pytest.approx(result.ok / 4)
+
+
+@pytest.mark.parametrize("all_of_them", [False, True])
+def test_rates_of_generators_that_were_stopped_are_not_overstated(binary: Path, all_of_them: bool) -> None:
+    """Over the plan's time while anybody sends; over what there was of it where nobody does any more."""
+    with NullServer(binary) as null, agents(binary, "a", "b") as running:
+        target = Target("127.0.0.1", null.port)
+        plan = LoadPlan(targets=(target,), rate=400.0, arrivals="constant", connections=4, duration=3.0, warmup=0.0)
+
+        def stop(burst: Burst) -> None:
+            for agent in running[not all_of_them :]:
+                agent.process.terminate()
+
+        result = Coordinator(plan, called(running)).run(stop)
+    add_up(result)
+    assert [f for f in result.flags if "g1 was stopped before its end" in f]
+    if all_of_them:
+        assert 1.0 <= result.seconds < 2.5
+        assert result.offered_rps == pytest.approx(400, rel=0.02)
+    else:
+        assert result.seconds == 3.0
+        assert 250 < result.offered_rps < 390
+    assert result.offered_rps == pytest.approx(result.planned / result.seconds)
+    assert result.achieved_rps == pytest.approx(result.ok / result.seconds, rel=0.02)
 
 
 def test_one_that_never_comes_is_named_and_not_waited_for() -> None:
@@ -561,11 +639,28 @@ def test_shares_are_the_whole(targets: int, connections: int, of: int) -> None:
         (PLAN, 5, "4 connections can't be spread over 5"),
         (msgspec.structs.replace(PLAN, targets=()), 1, "at least one target"),
         (msgspec.structs.replace(PLAN, rate=0.001), 2, "too few"),
+        # The last of 100 would begin 99 s after the first, in a load of 2 s.
+        (msgspec.structs.replace(PLAN, rate=1.0, connections=100), 100, "constant arrivals at 1 requests/s can't be interleaved"),
+        (msgspec.structs.replace(PLAN, rate=2.0), 4, "can't be interleaved over 4 generators"),
+        (msgspec.structs.replace(PLAN, rate=4.0, duration=0.5), 4, "can't be interleaved over 4 generators"),
     ],
 )
 def test_plans_that_cannot_be_spread_are_refused(plan: LoadPlan, generators: int, says: str) -> None:
     with pytest.raises(BadInput, match=says):
         Coordinator(plan, [(f"g{i}", ("127.0.0.1", 1)) for i in range(generators)])
+
+
+@pytest.mark.parametrize(
+    ("plan", "generators"),
+    [
+        (msgspec.structs.replace(PLAN, rate=4.0), 4),
+        (msgspec.structs.replace(PLAN, rate=0.5), 1),
+        (msgspec.structs.replace(PLAN, rate=1.0, connections=100, arrivals="poisson"), 100),
+        (msgspec.structs.replace(PLAN, rate=0.0, connections=100), 100),
+    ],
+)
+def test_a_slow_load_is_spread_where_it_can_be(plan: LoadPlan, generators: int) -> None:
+    share.check(plan, generators)
 
 
 def test_two_of_one_name_are_refused() -> None:

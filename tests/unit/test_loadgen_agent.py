@@ -74,6 +74,7 @@ def test_hello_tells_both_clocks(agent: Agent, control: Control) -> None:
     assert hello["proto"] == 1
     assert hello["pid"] == agent.process.pid
     assert hello["cpus"] >= 1
+    assert hello["boot"] == Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     assert before - MS <= hello["now"] <= after + MS
     assert abs(hello["mono"] - time.monotonic_ns()) < 1000 * MS
 

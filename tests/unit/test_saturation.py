@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -14,7 +16,7 @@ from typing import Any
 import pytest
 
 from coebench.contract import LoadPlan, LoadResult, Target
-from coebench.load import native, saturation
+from coebench.load import alone, native, saturation
 from coebench.load.agent import Agent
 from coebench.load.prober import BayProber
 
@@ -69,6 +71,52 @@ def test_the_generator_is_blamed_for_what_is_its_own(event: dict[str, Any], says
 def test_a_closed_loop_waits_for_the_service_alone() -> None:
     assert saturation.reason(done(send_lag_ms=LATE, unsent=5), False) == ""
     assert "core" in saturation.reason(done(cpu_busiest=0.95), False)
+
+
+FACTS = """#!{python}
+import os, sys
+fd = next(w for w in sys.argv if w.startswith("--facts="))
+os.write(int(fd.partition("=")[2]), {facts!r})
+print("its own text")
+sys.exit({code})
+"""
+
+
+@pytest.mark.parametrize(("busy", "code"), [(0.79, 0), (0.81, 0), (0.85, 1)])
+def test_a_run_is_judged_by_the_same_lines(tmp_path: Path, capfd: pytest.CaptureFixture[str], busy: float, code: int) -> None:
+    """The program tells facts, with whatever exit code; what they say is said here, in text and in JSON."""
+    facts = done(cpu_busiest=busy, mode="closed", threads=1, achieved_rps=1000.0)
+    program = tmp_path / "coeload"
+    program.write_text(FACTS.format(python=sys.executable, facts=json.dumps(facts).encode(), code=code))
+    program.chmod(0o755)
+    reason = saturation.reason(facts, False)
+    assert bool(reason) == (busy > saturation.BUSY)
+    said: list[str] = []
+    assert alone.run(program, ["http://x/", "--json"], said.append) == code
+    assert json.loads(said[0]) == facts | {"saturated": reason}
+    assert capfd.readouterr().out == ""
+    said.clear()
+    assert alone.run(program, ["http://x/"], said.append) == code
+    assert capfd.readouterr().out == "its own text\n"
+    assert [reason in line for line in said] == ([True] if reason else [])
+
+
+def test_a_run_that_is_told_to_end_tells_its_figures() -> None:
+    if not shutil.which("gcc"):
+        pytest.skip("the generator is built from C and there is no gcc")
+    with harness.Server(harness.answering(harness.identity())) as server:
+        url = f"http://127.0.0.1:{server.port}/"
+        command = [sys.executable, "-m", "coebench", "loadgen", "run", url, "--rate=200", "--duration=0", "--json"]
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        deadline = time.monotonic() + 20
+        while not server.connections and time.monotonic() < deadline:
+            time.sleep(0.01)
+        time.sleep(0.5)
+        process.terminate()
+        told = json.loads(process.communicate(timeout=10)[0])
+    assert process.returncode == 0
+    assert told["stopped"]
+    assert told["ok"] > 20
 
 
 @pytest.fixture(scope="module")

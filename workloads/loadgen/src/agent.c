@@ -207,6 +207,21 @@ static void answer_error(struct outlet *o, const char *id, const char *message)
     outlet_send(o, &j);
 }
 
+/* Of the machine, container or not: who has the same shares its CPUs. Empty where the kernel doesn't tell. */
+static const char *boot_id(void)
+{
+    static char id[64];
+    FILE *f;
+
+    if (!id[0] && (f = fopen("/proc/sys/kernel/random/boot_id", "re"))) {
+        if (!fgets(id, sizeof id, f))
+            id[0] = '\0';
+        fclose(f);
+        id[strcspn(id, "\n")] = '\0';
+    }
+    return id;
+}
+
 static bool verb_hello(struct outlet *o, struct request *r, struct complaint *c)
 {
     struct json j = {0};
@@ -221,6 +236,7 @@ static bool verb_hello(struct outlet *o, struct request *r, struct complaint *c)
     json_int(&j, "mono", now);
     json_int(&j, "pid", getpid());
     json_int(&j, "cpus", sysconf(_SC_NPROCESSORS_ONLN));
+    json_str(&j, "boot", boot_id());
     json_bool(&j, "exec", agent.allow_exec);
     json_end(&j);
     outlet_send(o, &j);

@@ -35,6 +35,7 @@ const char run_usage[] =
     "  --resolve T          look names up again so often, 0 never (1s)\n"
     "  --seed N             of Poisson arrivals (1)\n"
     "  --json               one JSON object instead of text\n"
+    "  --facts FD           that object to an open descriptor, beside the text\n"
     "\n"
     "exit code: 0, 1 if no request had a good answer, 2 for bad input or a target that refuses\n";
 
@@ -43,6 +44,7 @@ struct run {
     struct load *load;
     struct source signals;
     bool json;
+    int facts; /* a descriptor, or -1 */
     int status;
 };
 
@@ -141,6 +143,15 @@ static bool read_options(int argc, char **argv, struct run *run, struct request 
             value = name + strcspn(name, "=") + 1;
         if (!value && !strcmp(key, "json"))
             known = run->json = true;
+        else if (!strcmp(key, "facts")) {
+            const char *fd = value ? value : i + 1 < argc ? argv[++i] : "";
+
+            known = true;
+            if (!*fd || fd[strspn(fd, "0123456789")] || strlen(fd) > 4)
+                ok = complain(c, "--facts wants the number of an open descriptor");
+            else
+                run->facts = atoi(fd);
+        }
         else if (!value && !strcmp(key, "closed"))
             known = closed = true;
         for (size_t k = 0; k < 2 && !value && !known; k++) {
@@ -221,25 +232,42 @@ static int judge(const struct counts *counts)
     return EXIT_NO_ANSWER;
 }
 
+static bool write_all(int fd, const struct buf *b)
+{
+    size_t done = 0;
+
+    while (done < b->len) {
+        ssize_t n = write(fd, b->data + done, b->len - done);
+
+        if (n < 0)
+            return false;
+        done += (size_t)n;
+    }
+    return true;
+}
+
 static void over(void *arg, const struct load_total *total, const char *why)
 {
     struct run *run = arg;
 
     if (!total) {
         run->status = refuse(why);
-    } else if (run->json) {
+    } else {
         struct json j = {0};
 
         json_event(&j, "done");
         report_total(&j, load_spec_of(run->load), total);
         json_end(&j);
-        fwrite(j.out.data, 1, j.out.len, stdout);
-        buf_free(&j.out);
-    } else {
-        report_text(stdout, load_spec_of(run->load), total);
-    }
-    if (total)
+        if (run->json)
+            fwrite(j.out.data, 1, j.out.len, stdout);
+        else
+            report_text(stdout, load_spec_of(run->load), total);
+        fflush(stdout);
         run->status = judge(&total->parts[MEASURED].counts);
+        if (run->facts >= 0 && !write_all(run->facts, &j.out))
+            run->status = refuse("--facts: can't write there");
+        buf_free(&j.out);
+    }
     load_free(run->load);
     run->load = NULL;
     loop_stop(run->loop);
@@ -258,7 +286,7 @@ static void signal_ready(struct source *source, uint32_t events)
 
 int run_main(int argc, char **argv)
 {
-    struct run run = {.signals = {.fd = -1, .ready = signal_ready}};
+    struct run run = {.signals = {.fd = -1, .ready = signal_ready}, .facts = -1};
     struct load_listener listener = {started, second_over, over, &run};
     struct request request = {0};
     struct complaint c = {0};
