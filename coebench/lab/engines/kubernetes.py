@@ -81,9 +81,10 @@ class Kubernetes(Engine):
             version = program_version(Path(folder) / name)
             if not KNOWN[0] <= version[:2] <= KNOWN[1]:
                 least, most = (f"{major}.{minor}" for major, minor in KNOWN)
+                has = ".".join(map(str, version))
                 raise BadInput(
-                    f"kubernetes-bin={folder}: {name} is {'.'.join(map(str, version))}; the lab knows the flags of {least} to {most}"
-                    f" (and has run {cls.version} only)"
+                    f"kubernetes-bin={folder}: {name} is {has}; the lab knows the flags of {least} to {most} "
+                    f"(and has run {cls.version} only)"
                 )
 
     def __init__(self, spec: BaySpec, layout: plan.Layout) -> None:
