@@ -18,13 +18,15 @@ from pathlib import Path
 
 import platformdirs
 
+from .errors import BadInput
+
 _lock = threading.Lock()
 _held: dict[Path, tuple[int, Path]] = {}  # the folder above → the process that made it, this process's folder
 
 
 def private_folder() -> Path:
     """This process's folder for secrets, below the user's state folder (COEBENCH_STATE); it is removed when the process ends.
-    What a connection puts there it removes itself when it is closed. Raises OSError if none can be made."""
+    What a connection puts there it removes itself when it is closed. Raises BadInput if none can be made."""
     base = _base()
     with _lock:
         pid, folder = _held.get(base, (0, base))
@@ -65,9 +67,12 @@ def _base() -> Path:
 @contextlib.contextmanager
 def _alone(base: Path) -> Iterator[None]:
     """One process at a time: a folder that was just made is not yet held."""
-    base.mkdir(parents=True, exist_ok=True)
-    base.chmod(0o700)
-    fd = os.open(base, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        base.mkdir(parents=True, exist_ok=True)
+        base.chmod(0o700)
+        fd = os.open(base, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError as e:
+        raise BadInput(f"{base}, where keys are kept, can't be used ({e.strerror}): set COEBENCH_STATE elsewhere") from e
     try:
         fcntl.flock(fd, fcntl.LOCK_EX)
         yield
