@@ -10,13 +10,9 @@ import atexit
 import contextlib
 import fcntl
 import os
-import shutil
-import tempfile
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-
-import platformdirs
 
 from .errors import BadInput
 
@@ -27,6 +23,8 @@ _held: dict[Path, tuple[int, Path]] = {}  # the folder above → the process tha
 def private_folder() -> Path:
     """This process's folder for secrets, below the user's state folder (COEBENCH_STATE); it is removed when the process ends.
     What a connection puts there it removes itself when it is closed. Raises BadInput if none can be made."""
+    import tempfile  # here and below: `coebench --help` does not wait for what only a connection needs
+
     base = _base()
     with _lock:
         pid, folder = _held.get(base, (0, base))
@@ -42,6 +40,8 @@ def private_folder() -> Path:
 
 def drop_private() -> int:
     """Remove the folders of processes that have ended; returns how many there were."""
+    import shutil
+
     base = _base()
     if not base.is_dir():
         return 0
@@ -61,6 +61,8 @@ def drop_private() -> int:
 
 
 def _base() -> Path:
+    import platformdirs
+
     return Path(os.environ.get("COEBENCH_STATE") or platformdirs.user_state_path("coebench")) / "private"
 
 
@@ -81,5 +83,7 @@ def _alone(base: Path) -> Iterator[None]:
 
 
 def _drop_own(pid: int, folder: Path) -> None:
+    import shutil
+
     if pid == os.getpid():  # and no child of a fork
         shutil.rmtree(folder, ignore_errors=True)
