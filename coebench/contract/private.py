@@ -10,13 +10,11 @@ import atexit
 import contextlib
 import fcntl
 import os
-import shutil
-import tempfile
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 
-import platformdirs
+from .errors import BadInput
 
 _lock = threading.Lock()
 _held: dict[Path, tuple[int, Path]] = {}  # the folder above → the process that made it, this process's folder
@@ -24,7 +22,9 @@ _held: dict[Path, tuple[int, Path]] = {}  # the folder above → the process tha
 
 def private_folder() -> Path:
     """This process's folder for secrets, below the user's state folder (COEBENCH_STATE); it is removed when the process ends.
-    What a connection puts there it removes itself when it is closed. Raises OSError if none can be made."""
+    What a connection puts there it removes itself when it is closed. Raises BadInput if none can be made."""
+    import tempfile  # here and below: `coebench --help` does not wait for what only a connection needs
+
     base = _base()
     with _lock:
         pid, folder = _held.get(base, (0, base))
@@ -40,6 +40,8 @@ def private_folder() -> Path:
 
 def drop_private() -> int:
     """Remove the folders of processes that have ended; returns how many there were."""
+    import shutil
+
     base = _base()
     if not base.is_dir():
         return 0
@@ -59,15 +61,20 @@ def drop_private() -> int:
 
 
 def _base() -> Path:
+    import platformdirs
+
     return Path(os.environ.get("COEBENCH_STATE") or platformdirs.user_state_path("coebench")) / "private"
 
 
 @contextlib.contextmanager
 def _alone(base: Path) -> Iterator[None]:
     """One process at a time: a folder that was just made is not yet held."""
-    base.mkdir(parents=True, exist_ok=True)
-    base.chmod(0o700)
-    fd = os.open(base, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        base.mkdir(parents=True, exist_ok=True)
+        base.chmod(0o700)
+        fd = os.open(base, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError as e:
+        raise BadInput(f"{base}, where keys are kept, can't be used ({e.strerror}): set COEBENCH_STATE elsewhere") from e
     try:
         fcntl.flock(fd, fcntl.LOCK_EX)
         yield
@@ -76,5 +83,7 @@ def _alone(base: Path) -> Iterator[None]:
 
 
 def _drop_own(pid: int, folder: Path) -> None:
+    import shutil
+
     if pid == os.getpid():  # and no child of a fork
         shutil.rmtree(folder, ignore_errors=True)

@@ -232,7 +232,8 @@ def remove(name: str, timeout: float = 5.0) -> None:
 def unmount_freezer() -> None:
     """Take away the freezer's mount if it is the lab's own and the lab has no cgroup any more."""
     folder = _freezer_folder()
-    if not folders() and any(path == str(folder) for path, _, _ in _mounts()):
-        subprocess.run(["umount", str(folder)], capture_output=True)
+    if not folders():
+        for _ in [path for path, _, _ in _mounts() if path == str(folder)]:  # two bays that began at once may have made two
+            subprocess.run(["umount", str(folder)], capture_output=True)
         with contextlib.suppress(OSError):
             folder.rmdir()

@@ -181,6 +181,8 @@ def install(coes: Iterable[str], say: Say) -> float:
             raise BadInput(f"{engine(coe).title} can't run on this machine: {why}")
     paths.cache().mkdir(parents=True, exist_ok=True)
     with ended_tidily():
+        if not registry().ready:
+            trees.apt_sources()  # without which nothing can be built: said before something is fetched
         registry().ensure(say)
         for coe in coes:
             layers(coe, say)

@@ -176,7 +176,7 @@ def seal(folder: Path, only: Callable[[str], bool] = lambda name: True) -> None:
 
 
 def summed(name: str) -> bool:
-    """Whether a file has a checksum: all but those that change after the run, and unfinished ones."""
+    """Whether a file has a checksum: all but their list, the journal, which no figure comes from, and unfinished ones."""
     return name not in (SUMS, JOURNAL) and "\n" not in name and not name.rpartition("/")[2].startswith(".")
 
 

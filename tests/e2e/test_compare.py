@@ -197,7 +197,8 @@ def test_a_bay_that_never_becomes_ready_fails_with_its_logs(lab_installed: objec
     programs = tmp_path / "bin"
     programs.mkdir()
     for name in ("kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubelet", "kube-proxy"):
-        (programs / name).write_text("#!/bin/sh\necho this is no $0\nexec sleep 1000\n")
+        script = '#!/bin/sh\n[ "$1" != --version ] || exec echo Kubernetes v1.20.2\necho this is no $0\nexec sleep 1000\n'
+        (programs / name).write_text(script)
         (programs / name).chmod(0o755)
     plan = tmp_path / "plan.toml"
     plan.write_text(

@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from coebench import api, plugins
-from coebench.contract import Access, EngineError, drop_private, private_folder
+from coebench.contract import Access, BadInput, EngineError, drop_private, private_folder
 from coebench.lab import pki
 
 
@@ -43,6 +43,13 @@ def test_a_connection_that_fails_leaves_no_key(coe: str, url: str, kept: Path, t
 def test_the_folder_is_nobody_else_s(kept: Path) -> None:
     assert private_folder() == private_folder()
     assert [f.stat().st_mode & 0o777 for f in (kept, private_folder())] == [0o700, 0o700]
+
+
+def test_a_folder_that_can_t_be_made_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "state").touch()
+    monkeypatch.setenv("COEBENCH_STATE", str(tmp_path / "state"))
+    with pytest.raises(BadInput, match="where keys are kept, can't be used"):
+        private_folder()
 
 
 KILLED = """

@@ -11,7 +11,7 @@ from coebench.contract import BadInput, BayFailed, BaySpec
 from coebench.lab import bay, cgroups, host, install, paths
 from coebench.lab.engines import engine
 
-UNIFIED = Path("/sys/fs/cgroup/unified")
+V2 = next((p for p in map(Path, ("/sys/fs/cgroup/unified", "/sys/fs/cgroup")) if (p / "cgroup.controllers").exists()), None)
 
 
 @pytest.fixture
@@ -91,35 +91,44 @@ def test_mesos_says_what_it_lacks_before_anything_is_built(v2: Path, monkeypatch
         install.install(["mesos"], lambda _: None)
 
 
-GUEST = """\
+BEFORE = """\
 set -e
-mount --make-rprivate /; mount -t cgroup2 cgroup2 "$1"; cd "$1"
-mkdir init; echo 1 > init/cgroup.procs
-for c in $(cat cgroup.controllers); do echo "+$c" > cgroup.subtree_control; done
-cat /proc/self/cgroup cgroup.subtree_control > "$2"
+R=$1; mkdir -p "$R/sys/fs/cgroup"; mount --make-rprivate /
+[ "$2" = 1 ] || mount --bind "$2" /sys/fs/cgroup
+"""
+AFTER = """
+cat /proc/self/cgroup > "$3"; cat "$R/sys/fs/cgroup/cgroup.subtree_control" >> "$3" 2>/dev/null || :
 echo ok >&8; exec 8>&-; exec sleep 60
 """
 
 
+def cgroup_part() -> str:
+    """What init.sh does about cgroups."""
+    text = (paths.guest() / "guest/init.sh").read_text()
+    return text[text.index("MOUNTS=") : text.index("# No sysctl")]
+
+
+@pytest.mark.parametrize("version", [1, 2])
 @pytest.mark.parametrize("apart", [True, False])
-def test_a_host_hands_its_controllers_on(apart: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_host_hands_its_controllers_on(version: int, apart: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The rule that no process may be in a cgroup that hands controllers on is the kernel's: tried where it can be."""
-    if os.geteuid() != 0 or not (UNIFIED / "cgroup.controllers").exists():
-        pytest.skip("needs root, and cgroup v2 beside v1")
-    if "hugetlb" not in (UNIFIED / "cgroup.controllers").read_text().split():
-        pytest.skip("no controller is left to version 2")
+    if os.geteuid() != 0 or not V2:
+        pytest.skip("needs root, and cgroup v2, if only beside v1")
+    controllers = set(cgroups.CONTROLLERS) & set((V2 / "cgroup.controllers").read_text().split())
+    if not controllers or (version == 1 and (not apart or cgroups.version() == 2)):
+        pytest.skip("no controller is left to version 2, or nothing to try with version 1")
     monkeypatch.setenv("COEBENCH_STATE", str(tmp_path / "state"))
-    monkeypatch.setattr(cgroups, "_MOUNT", UNIFIED)
-    monkeypatch.setattr(cgroups, "hierarchies", lambda: [UNIFIED])
-    before = (UNIFIED / "cgroup.subtree_control").read_text()
-    script, told, at = tmp_path / "guest.sh", tmp_path / "told", tmp_path / "at"
-    script.write_text(GUEST)
-    at.mkdir()
+    if version == 2:
+        monkeypatch.setattr(cgroups, "_MOUNT", V2)
+    beside = cgroups.hierarchies()[1:]
+    before = (V2 / "cgroup.subtree_control").read_text()
+    script, told = tmp_path / "guest.sh", tmp_path / "told"
+    script.write_text(BEFORE + cgroup_part() + AFTER)
     joins = cgroups.create("bay/h", 0, 0)
+    argv = [str(tmp_path / "root"), str(V2 if version == 2 else 1), str(told)]
     try:
         outer = cgroups.leaf("bay/h") if apart else None
-        argv = [str(at), str(told)]
-        if not apart:
+        if version == 2 and not apart:
             with pytest.raises(BayFailed, match=r"busy"):
                 host.spawn(script, argv, joins, tmp_path / "log", {}, whole=True, outer=outer)
             return
@@ -127,9 +136,16 @@ def test_a_host_hands_its_controllers_on(apart: bool, tmp_path: Path, monkeypatc
         inner = process.child()
         assert inner and cgroups.pids("bay/h") == {process.pid, inner.pid}
         assert cgroups.pids("bay/h/init") == {inner.pid}
-        assert "0::/init" in told.read_text() and "hugetlb" in told.read_text()
+        seen = {line.split(":")[1]: line.split(":")[2] for line in told.read_text().splitlines() if ":" in line}
+        if version == 2:
+            assert seen[""] == "/init" and controllers <= set(told.read_text().split())
+            assert not beside or seen["freezer"] == "/init"
+        else:
+            mine = {name for name, path in seen.items() if name and path == "/init"}
+            assert {"cpu", "memory", "freezer"} <= {part for name in mine for part in name.split(",")}
+            assert len(mine) == len(cgroups.hierarchies())
     finally:
         bay.end_all("bay")
-        for controller in set((UNIFIED / "cgroup.subtree_control").read_text().split()) - set(before.split()):
-            (UNIFIED / "cgroup.subtree_control").write_text(f"-{controller}")
+        for controller in set((V2 / "cgroup.subtree_control").read_text().split()) - set(before.split()):
+            (V2 / "cgroup.subtree_control").write_text(f"-{controller}")
     assert cgroups.folders() == []

@@ -18,6 +18,7 @@ from coebench.contract import BadInput, BaySpec, Role, Unsupported
 from coebench.lab import images, paths, pki, plan
 from coebench.lab.cache import Artefact, key, prune
 from coebench.lab.engines import engine
+from coebench.lab.engines.kubernetes import PROGRAMS
 from coebench.lab.host import meminfo
 from coebench.lab.marathon.apps import DEFAULTS
 from coebench.lab.process import Process, kill_all
@@ -228,3 +229,60 @@ def test_every_engine_is_told_of_the_same_registry_or_says_why_not() -> None:
     assert k8s.files("n1", Role.NODE)[file] == f'[host."http://{plan.registry()}"]\n'
     with pytest.raises(Unsupported, match="unpacked beforehand"):
         engine("bare")(BaySpec(coe="bare"), plan.Layout.of(1, 1)).pull([], True)
+
+
+def own_kubernetes(folder: Path, version: str) -> Path:
+    """Programs that know their version and what they are told."""
+    folder.mkdir(exist_ok=True)
+    for name in PROGRAMS:
+        script = f'#!/bin/sh\n[ "$1" = --version ] && echo Kubernetes {version} || echo {name} "$@"\n'
+        (folder / name).write_text(script)
+        (folder / name).chmod(0o755)
+    return folder
+
+
+@pytest.mark.parametrize("version", ["v1.19.9", "v1.35.0", "v2.20.1", "devel"])
+def test_kubernetes_of_a_version_that_the_lab_does_not_know_is_refused(version: str, tmp_path: Path) -> None:
+    spec = BaySpec(coe="k8s", options={"kubernetes-bin": str(own_kubernetes(tmp_path, version))})
+    with pytest.raises(BadInput, match=r"1\.20 to 1\.34 \(and has run 1\.20\.2 only\)|doesn't tell a version"):
+        engine("k8s").check(spec)
+
+
+@pytest.mark.parametrize(
+    ("version", "there", "gone"),
+    [
+        ("v1.20.2", {"--insecure-port=0", "--port=0", "--container-runtime", "--pod-infra-container-image"}, set()),
+        ("v1.26.1-gke.5", {"--pod-infra-container-image"}, {"--insecure-port=0", "--port=0", "--container-runtime"}),
+        ("v1.31.0", set(), {"--insecure-port=0", "--port=0", "--container-runtime", "--pod-infra-container-image"}),
+    ],
+)
+def test_kubernetes_gets_the_flags_that_its_version_knows(version: str, there: set[str], gone: set[str], tmp_path: Path) -> None:
+    """The guest scripts themselves, with programs that only say what they were told."""
+    programs = own_kubernetes(tmp_path / "bin", version)
+    spec = BaySpec(coe="k8s", options={"kubernetes-bin": str(programs)})
+    engine("k8s").check(spec)
+    bay = engine("k8s")(spec, plan.Layout.of(1, 1))
+    assert bay.version == version[1:].split("-")[0]
+    told = ""
+    for host, role in (("c1", Role.CONTROL), ("n1", Role.NODE)):
+        script, *arguments = bay.payload(host, role)
+        library = (paths.guest() / "guest/lib.sh").read_text().split("# start NAME")[0].replace("/run/coebench", str(tmp_path))
+        rest = (paths.guest() / "guest/lib.sh").read_text()
+        text = "cd() { :; }; mkdir() { :; }; images() { :; }; until_true() { :; }; fact() { :; }; wait() { :; }\n"
+        text += library + rest[rest.index("# of Kubernetes") :] + 'start() { shift; "$@"; }\n'
+        payload = (paths.guest() / "guest" / Path(script).name).read_text()
+        if role is Role.NODE:  # what fills the store is no matter here
+            payload = payload[: payload.index("images() {")] + payload[payload.index("answers() {") :]
+        for other in ("etcd", "containerd", "curl", "ctr"):
+            text += f"{other}() {{ :; }}\n"
+        p = subprocess.run(
+            ["bash", "-uc", text + payload, "payload", *arguments],
+            capture_output=True,
+            text=True,
+            env={**os.environ, "PATH": f"{programs}:{os.environ['PATH']}"},
+        )
+        assert p.returncode == 0 and not p.stderr, p.stderr
+        told += p.stdout
+    words = set(told.split())
+    assert {"kube-apiserver", "kube-scheduler", "kubelet", "--leader-elect=false", "--secure-port=6443", "--node-ip"} <= words
+    assert there <= words and not gone & words

@@ -7,7 +7,9 @@ import base64
 import http.client
 import json
 import os
+import re
 import ssl
+import subprocess
 import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -19,6 +21,7 @@ from ..host import GUEST_HOME, Host
 from .base import Engine
 
 API_PORT = 6443
+KNOWN = ((1, 20), (1, 34))  # versions of whose flags the guest scripts know
 PROGRAMS = ("kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubelet", "kube-proxy")
 CLIENTS = {  # common name → organisation, of all that talk to the API server
     "admin": ("coebench-admin", "system:masters"),
@@ -46,6 +49,19 @@ TIMEOUTS = {
 }
 
 
+def program_version(program: Path) -> tuple[int, int, int]:
+    """What one of Kubernetes' programs says to --version. Raises BadInput."""
+    try:
+        p = subprocess.run([program, "--version"], capture_output=True, text=True, errors="replace", timeout=20)
+        said = (p.stdout + p.stderr).strip()
+    except (OSError, subprocess.TimeoutExpired) as e:
+        said = str(e)
+    if not (found := re.search(r"\bv(\d+)\.(\d+)\.(\d+)", said)):
+        raise BadInput(f"{program} --version doesn't tell a version: {' '.join(said.split())[:200] or 'nothing'}")
+    major, minor, patch = map(int, found.groups())
+    return major, minor, patch
+
+
 class Kubernetes(Engine):
     title = "Kubernetes"
     version = "1.20.2"
@@ -57,13 +73,29 @@ class Kubernetes(Engine):
     @classmethod
     def check(cls, spec: BaySpec) -> None:
         super().check(spec)
-        folder = spec.options.get("kubernetes-bin")
-        if folder and (missing := [n for n in PROGRAMS if not os.access(Path(folder) / n, os.X_OK)]):
+        if not (folder := spec.options.get("kubernetes-bin")):
+            return
+        if missing := [n for n in PROGRAMS if not os.access(Path(folder) / n, os.X_OK)]:
             raise BadInput(f"kubernetes-bin={folder}: lacks {', '.join(missing)}")
+        for name in ("kube-apiserver", "kubelet"):  # whose flags have changed most
+            version = program_version(Path(folder) / name)
+            if not KNOWN[0] <= version[:2] <= KNOWN[1]:
+                least, most = (f"{major}.{minor}" for major, minor in KNOWN)
+                has = ".".join(map(str, version))
+                raise BadInput(
+                    f"kubernetes-bin={folder}: {name} is {has}; the lab knows the flags of {least} to {most} "
+                    f"(and has run {cls.version} only)"
+                )
 
     def __init__(self, spec: BaySpec, layout: plan.Layout) -> None:
         super().__init__(spec, layout)
         self.own = "kubernetes-bin" in spec.options
+        if self.own:
+            try:
+                version = program_version(Path(spec.options["kubernetes-bin"]) / "kube-apiserver")
+                self.version = ".".join(map(str, version))  # type: ignore[misc]
+            except BadInput:  # the folder has gone since; what was in it is in the cache
+                self.version = "of your own"  # type: ignore[misc]
 
     def prepare(self, secrets: dict[str, str]) -> None:
         if "ca.crt" not in secrets:
@@ -187,6 +219,7 @@ class Kubernetes(Engine):
 
     def payload(self, host: str, role: Role) -> tuple[str, ...]:
         t = TIMEOUTS[self.spec.timeouts]
+        flags = "own" if self.own else "20"
         if role is Role.CONTROL:
             return (
                 "/opt/coebench/guest/kubernetes-control.sh",
@@ -196,8 +229,9 @@ class Kubernetes(Engine):
                 t["controller-manager --node-monitor-grace-period"],
                 t["apiserver --default-unreachable-toleration-seconds"],
                 t["apiserver --default-not-ready-toleration-seconds"],
+                flags,
             )
-        return ("/opt/coebench/guest/kubernetes-node.sh", host, plan.address(host), plan.address("c1"))
+        return ("/opt/coebench/guest/kubernetes-node.sh", host, plan.address(host), plan.address("c1"), flags)
 
     def join(self, hosts: list[Host], new: list[Host], step: Callable[[str], None]) -> None:
         nodes = {h.spec.name for h in new if h.spec.role is Role.NODE}

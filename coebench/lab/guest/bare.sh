@@ -11,6 +11,8 @@ for image in /opt/images/*.tar; do
   mv "$folder.new" "$folder"
 done
 fact images
-mkdir -p /sys/fs/cgroup/instances 2>/dev/null || for c in /sys/fs/cgroup/*/; do mkdir -p "$c/instances"; done   # v2, or v1
+if [ -e /sys/fs/cgroup/cgroup.procs ]; then mkdir -p /sys/fs/cgroup/instances; else   # v2, or v1
+  for c in /sys/fs/cgroup/*/; do mkdir -p "$c/instances"; done
+fi
 start starter python3 /opt/coebench/guest/bare-starter "$NAME" "$IP" /var/lib/mesos/bare
 wait

@@ -1,5 +1,9 @@
-# Payload of a node: NAME ADDRESS CONTROL_ADDRESS
-NAME=$1 IP=$2 CONTROL=$3
+# Payload of a node: NAME ADDRESS CONTROL_ADDRESS MINOR (see kubernetes-control.sh)
+NAME=$1 IP=$2 CONTROL=$3 MINOR=${4:-20}
+[ "$MINOR" != own ] || MINOR=$(minor kubelet)
+RUNTIME='' PAUSE=''
+if before 24; then RUNTIME='--container-runtime remote'; fi   # from then on there is no other
+if before 27; then PAUSE='--pod-infra-container-image coebench-pause:3.2'; fi   # later it asks containerd
 cd /etc/kubernetes
 start containerd containerd
 until_true ctr version
@@ -15,8 +19,8 @@ images &
 answers() { curl -so /dev/null --cacert ca.crt "https://$CONTROL:6443/livez"; }
 until_true answers   # a kubelet that finds no API server waits longer and longer between its tries
 AWS_EC2_METADATA_DISABLED=true start kubelet kubelet --config kubelet.yaml --kubeconfig kubelet.kubeconfig \
-  --hostname-override "$NAME" --node-ip "$IP" --container-runtime remote \
-  --container-runtime-endpoint unix:///run/containerd/containerd.sock --pod-infra-container-image coebench-pause:3.2
+  --hostname-override "$NAME" --node-ip "$IP" $RUNTIME \
+  --container-runtime-endpoint unix:///run/containerd/containerd.sock $PAUSE
 readyz() { [ "$(curl -s --cacert ca.crt "https://$CONTROL:6443/readyz")" = ok ]; }
 until_true readyz
 start kube-proxy kube-proxy --config proxy.yaml

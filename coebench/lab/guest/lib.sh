@@ -24,3 +24,7 @@ fact() { : > "$RUN/$1.ok"; }
 
 # until_true COMMAND…: wait until it succeeds
 until_true() { until "$@" >/dev/null 2>&1; do sleep 0.02; done; }
+
+# of Kubernetes' programs: minor PROGRAM tells the M of its version 1.M; before M: whether MINOR is older
+minor() { "$1" --version | sed -n 's/.*v1\.\([0-9]*\).*/\1/p'; }
+before() { [ "$MINOR" -lt "$1" ]; }

@@ -152,7 +152,8 @@ class SwarmDriver:
     def capabilities(self) -> Mapping[Capability, Support]:
         yes = Support(True)
         near = yes if self._nodes else Support(False, "needs the nodes' own Docker APIs; the access has none")
-        told = f"events of the daemons say when to list the tasks; those that only the manager knows of, every {SLOW_POLL} s"
+        lost = f"that a node's tasks are lost, within {NODES_POLL + SLOW_POLL:g} s"
+        told = f"events of the daemons say when to list the tasks; what only the manager knows of, every {SLOW_POLL} s; {lost}"
         pushed = Support(True, told)
         return {
             Capability.ENDPOINTS: yes,
