@@ -183,7 +183,8 @@ def test_a_bad_version_that_stops_and_goes_back() -> None:
         obs(100, "update.asked", **about),
         instance(101, "C", "running", "c", version="v2"),
         target(102, "c", version="v2"),
-        obs(110, "update.window", **about, said="", done=False),
+        obs(99, "update.rate", strategy="bad", saturation=800.0, rate=400.0),
+        obs(110, "update.window", **about, said="", done=False, stopped="paused: update paused due to failure"),
         obs(110.5, "update.back", **about),
         target(112, "c", up=False),
         obs(114, "update.settled", **about),
@@ -191,6 +192,7 @@ def test_a_bad_version_that_stops_and_goes_back() -> None:
     ]
     s = {x.metric: round(x.value, 6) for x in UpdateUnderLoad().derive(facts)}
     assert (s["old_left"], s["bad_listed"], s["back"], s["failed"]) == (2, 1, 3.5, 0)
+    assert (s["bad_stopped"], s["rate"]) == (1, 400)
 
 
 def test_areas_and_levels() -> None:
@@ -206,6 +208,7 @@ def test_areas_and_levels() -> None:
 def test_a_silent_service_can_not_hold_all_connections() -> None:
     assert connections(200, 3, 1.0) == 400
     assert connections(10, 3, 0.5) == 24
+    assert connections(20_000, 3, 1.0) == 3000
 
 
 @pytest.mark.parametrize("name", ["heal", "update-under-load", "network"])
