@@ -42,7 +42,7 @@ COMMON: Mapping[str, Any] = {"instances": 3, "slow_ms": 100, "request_timeout": 
 SETTINGS: Mapping[str, Mapping[str, Any]] = {
     "smoke": {"faults": ["kill", "unhealthy", "cut"], "rate": 100, "window": 45, "hold": 5, "settle": 45, **COMMON},
     "default": {"faults": list(FAULTS), "rate": 200, "window": 60, "hold": 15, "settle": 90, **COMMON},
-    "full": {"faults": list(FAULTS), "rate": 200, "window": 400, "hold": 60, "settle": 120, **COMMON},
+    "full": {"faults": list(FAULTS), "rate": 200, "window": 150, "hold": 15, "settle": 90, **COMMON},
 }
 DEPLOY = 60.0  # seconds until a deployment, and a removal, is given up
 AGAIN = 0.2  # seconds between two tries to give a node back
