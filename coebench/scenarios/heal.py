@@ -92,14 +92,23 @@ class Heal:
             raise BadInput("heal: faults of nodes need two nodes at least: the prober's own is spared; use --nodes 2 or more")
 
     def run(self, trial: Trial) -> None:
+        failed: dict[str, EngineError] = {}
         for fault in trial.settings["faults"]:
             try:
                 self._fault(trial, fault)
             except Unsupported as e:
                 trial.observe("fault.refused", fault=fault, reason=str(e))
                 trial.observe("warning", text=f"heal, fault {fault}: {e}")
-                with trial.phase(f"remove {fault}", DEPLOY):
-                    trial.remove(_service(fault))
+            except EngineError as e:  # one fault's trouble is not the next one's, if the service can be made anew
+                trial.observe("fault.failed", fault=fault, service=_service(fault), reason=str(e))
+                failed[fault] = e
+            else:
+                continue
+            with trial.phase(f"remove {fault}", DEPLOY):
+                trial.remove(_service(fault))
+        if failed:
+            told = "; ".join(f"{fault}: {e}" for fault, e in failed.items())
+            raise EngineError(f"{len(failed)} of {len(trial.settings['faults'])} faults", told)
 
     def _fault(self, trial: Trial, fault: str) -> None:
         s = trial.settings
