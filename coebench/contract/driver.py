@@ -75,6 +75,7 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True):
     ready: int  # instances of the wanted version that the engine calls ready
     said: str = ""  # its words about what is missing
     blocked: str = ""  # set where the engine says that instances cannot be placed
+    stopped: str = ""  # set where the engine says that it has given an update up, or undoes it
 
 
 class Reach(msgspec.Struct, frozen=True, kw_only=True):

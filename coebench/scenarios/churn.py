@@ -21,7 +21,7 @@ WORKERS = 16  # requests under way at one time, at most; a planned one that find
 SETTINGS: Mapping[str, Mapping[str, Any]] = {
     "smoke": {"rate": 1.0, "seconds": 6, "life": 4, "instances": 1, "timeout": 60},
     "default": {"rate": 1.0, "seconds": 30, "life": 6, "instances": 1, "timeout": 120},
-    "full": {"rate": 1.0, "seconds": 180, "life": 10, "instances": 1, "timeout": 300},
+    "full": {"rate": 1.0, "seconds": 90, "life": 10, "instances": 1, "timeout": 300},
 }
 
 

@@ -43,6 +43,7 @@ PROBE_TIMEOUT = 1.0  # seconds: what packets that vanish cost until "down" is kn
 AGAIN = 0.2  # seconds between two tries to ask an engine that is away
 NODES = 0.25  # seconds between two looks at the nodes
 CONNECTIONS_EACH = 8  # of the load, for each instance, at least
+MOST_CONNECTIONS = 3000  # of the load; an nginx of the workload takes 4096
 REST = 0.5  # seconds that a state must last to be called settled
 
 
@@ -261,8 +262,9 @@ class _Least:
 
 def connections(rate: float, instances: int, timeout: float) -> int:
     """Connections of the load: enough that requests to a part of the service that swallows them, each of which holds a
-    connection until its time is out, leave others to be sent when they are due. Twice what a whole silent service takes."""
-    return max(CONNECTIONS_EACH * instances, round(2 * rate * timeout))
+    connection until its time is out, leave others to be sent when they are due. Twice what a whole silent service takes, as
+    far as few instances of the workload carry that many."""
+    return max(CONNECTIONS_EACH * instances, min(MOST_CONNECTIONS, round(2 * rate * timeout)))
 
 
 def deployed(eyes: Eyes, wanted: int, deadline: Deadline) -> None:

@@ -19,7 +19,7 @@ STARTS, LISTS = (10, 50, 90, 99, 100), (10, 50, 90, 99)
 SETTINGS: Mapping[str, Mapping[str, Any]] = {
     "smoke": {"levels": [50, 100], "per_node": 2, "spare_cpu": 0.15, "starts": 2, "lists": 20, "timeout": 60},
     "default": {"levels": [10, 50, 90, 100], "per_node": 10, "spare_cpu": 0.15, "starts": 3, "lists": 100, "timeout": 120},
-    "full": {"levels": [10, 50, 90, 99, 100], "per_node": 30, "spare_cpu": 0.15, "starts": 10, "lists": 200, "timeout": 300},
+    "full": {"levels": [10, 50, 90, 99, 100], "per_node": 20, "spare_cpu": 0.15, "starts": 5, "lists": 100, "timeout": 300},
 }
 
 

@@ -42,7 +42,7 @@ COMMON: Mapping[str, Any] = {"instances": 3, "slow_ms": 100, "request_timeout": 
 SETTINGS: Mapping[str, Mapping[str, Any]] = {
     "smoke": {"faults": ["kill", "unhealthy", "cut"], "rate": 100, "window": 45, "hold": 5, "settle": 45, **COMMON},
     "default": {"faults": list(FAULTS), "rate": 200, "window": 60, "hold": 15, "settle": 90, **COMMON},
-    "full": {"faults": list(FAULTS), "rate": 200, "window": 400, "hold": 60, "settle": 120, **COMMON},
+    "full": {"faults": list(FAULTS), "rate": 200, "window": 150, "hold": 15, "settle": 90, **COMMON},
 }
 DEPLOY = 60.0  # seconds until a deployment, and a removal, is given up
 AGAIN = 0.2  # seconds between two tries to give a node back
@@ -92,14 +92,23 @@ class Heal:
             raise BadInput("heal: faults of nodes need two nodes at least: the prober's own is spared; use --nodes 2 or more")
 
     def run(self, trial: Trial) -> None:
+        failed: dict[str, EngineError] = {}
         for fault in trial.settings["faults"]:
             try:
                 self._fault(trial, fault)
             except Unsupported as e:
                 trial.observe("fault.refused", fault=fault, reason=str(e))
                 trial.observe("warning", text=f"heal, fault {fault}: {e}")
-                with trial.phase(f"remove {fault}", DEPLOY):
-                    trial.remove(_service(fault))
+            except EngineError as e:  # one fault's trouble is not the next one's, if the service can be made anew
+                trial.observe("fault.failed", fault=fault, service=_service(fault), reason=str(e))
+                failed[fault] = e
+            else:
+                continue
+            with trial.phase(f"remove {fault}", DEPLOY):
+                trial.remove(_service(fault))
+        if failed:
+            told = "; ".join(f"{fault}: {e}" for fault, e in failed.items())
+            raise EngineError(f"{len(failed)} of {len(trial.settings['faults'])} faults", told)
 
     def _fault(self, trial: Trial, fault: str) -> None:
         s = trial.settings

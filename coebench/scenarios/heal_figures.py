@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 
 from ..contract import Better, Observation, Sample
 from . import facts
-from .stretch import answering, area, highest, lowest, metric, requests
+from .stretch import answering, area, highest, lowest, metric, requests, served
 
 STILL = 1.0  # seconds: failing so shortly before the end of what was watched, it has not stopped
 
@@ -21,6 +22,21 @@ METRICS = (
     metric(
         "slow", "1", Better.LOWER, "slow requests",
         "Requests of the same time whose good answer came later than `slow_ms` after they were planned.",
+    ),
+    metric(
+        "good_rate", "%", Better.HIGHER, "good answers meanwhile",
+        "Good answers a second while the service was not whole (from the fault until `full_capacity`, else until the host's "
+        "return or the end of the window), in per cent of those before the fault. All seconds of the load that this time "
+        "touches.",
+    ),
+    metric(
+        "latency_p99", "ms", Better.LOWER, "p99 meanwhile",
+        "The 99th percentile of the good answers of the same seconds, from their merged histograms. It takes 100 answers; "
+        "requests that failed are not in it.",
+    ),
+    metric(
+        "latency_ratio", "1", Better.LOWER, "p99 meanwhile, against before",
+        "The same, divided by the 99th percentile of the seconds before the fault.",
     ),
     metric(
         "first_error", "s", Better.NEITHER, "first failed request",
@@ -98,7 +114,7 @@ def derive(observations: Sequence[Observation]) -> Iterable[Sample]:
     timeouts = {o.data["phase"]: o.at for o in observations if o.name == "phase.timeout"}
     for story in facts.by_service(observations).values():
         made = next((o for o in story if o.name == "fault.made"), None)
-        if made is not None:
+        if made is not None and not any(o.name == "fault.failed" for o in story):  # what broke off has no end to count to
             # the provisioner knows better than we do when it pulled the cable
             until = made.at + made.data.get("took", 0.0)
             known = [o.at for o in struck if o.data["node"] == made.data["host"] and made.at <= o.at <= until]
@@ -137,6 +153,7 @@ class _Fault:
 
     def samples(self) -> Iterable[Sample]:
         yield from self._requests()
+        yield from self._degradation()
         yield from self._engine()
         steps = answering(self.facts)
         yield self._sample("lost_capacity", area(steps, self.at, self.end, lambda n: max(0, self.wanted - n)))
@@ -173,6 +190,18 @@ class _Fault:
             yield self._sample("last_error", 0.0)
         if self.kind in RETURNS and self.healing:
             yield self._sample("failed_at_return", float(len(failed) - len(early)))
+
+    def _degradation(self) -> Iterable[Sample]:
+        whole = self._seen_whole() if self.kind in STRIKES else None
+        meanwhile = served(self.facts, self.at, self.watched if whole is None else min(whole, self.watched))
+        before = served(self.facts, -math.inf, self.at, whole=True)
+        if meanwhile is None or before is None or not before.rate:
+            return
+        yield self._sample("good_rate", 100 * meanwhile.rate / before.rate)
+        if meanwhile.p99 is not None:
+            yield self._sample("latency_p99", meanwhile.p99)
+            if before.p99:
+                yield self._sample("latency_ratio", meanwhile.p99 / before.p99)
 
     # the engine's word
 

@@ -33,7 +33,7 @@ PERCENTILES = (50, 90, 99)
 SETTINGS: Mapping[str, Mapping[str, Any]] = {
     "smoke": {"instances": [0, 3], "services": [10], "requests": 20, "settle": 2, "seconds": 3, "timeout": 60},
     "default": {"instances": [0, 10], "services": [50], "requests": 100, "settle": 5, "seconds": 10, "timeout": 120},
-    "full": {"instances": [0, 10, 50, 100], "services": [10, 100], "requests": 200, "settle": 10, "seconds": 30, "timeout": 300},
+    "full": {"instances": [0, 10, 50, 100], "services": [100], "requests": 100, "settle": 5, "seconds": 15, "timeout": 300},
 }
 
 

@@ -37,7 +37,7 @@ PATIENCE = 20.0  # seconds until an iperf3 server that its engine calls ready mu
 SETTINGS: Mapping[str, Mapping[str, Any]] = {
     "smoke": {"instances": 3, "seconds": 1, "warmup": 0.5, "connections": 16},
     "default": {"instances": 3, "seconds": 3, "warmup": 1, "connections": 16},
-    "full": {"instances": 3, "seconds": 10, "warmup": 2, "connections": 16},
+    "full": {"instances": 3, "seconds": 5, "warmup": 1, "connections": 16},
 }
 
 

@@ -34,10 +34,12 @@ OPERATIONS = ("create", "scale up", "scale down", "update image", "update cpu", 
 REPLACING = ("update image", "update cpu", "update memory", "restart")
 REMOVING = (*REPLACING, "scale down", "delete")
 LEAST, MOST = 0.0, 1.0  # seconds of the pause before a removal; the kubelet looks at its containers once a second
+GROWN = 1.5  # of what is reserved, after an update of it: a bay that is full of services still has room for one
+COMMON: Mapping[str, Any] = {"operations": "all", "surge": 25}
 SETTINGS: Mapping[str, Mapping[str, Any]] = {
-    "smoke": {"instances": [2], "concurrency": [1, 2], "operations": "all", "surge": 25, "timeout": 60},
-    "default": {"instances": [1, 10], "concurrency": [1, 2], "operations": "all", "surge": 25, "timeout": 120},
-    "full": {"instances": [1, 10], "concurrency": [1, 2, 4], "operations": "all", "surge": 25, "timeout": 600},
+    "smoke": {"instances": [2], "concurrency": [1, 2], "grid": "whole", "timeout": 60, **COMMON},
+    "default": {"instances": [1, 10], "concurrency": [1, 2], "grid": "whole", "timeout": 120, **COMMON},
+    "full": {"instances": [1, 10, 50], "concurrency": [1, 2, 4, 20], "grid": "edges", "timeout": 600, **COMMON},
 }
 
 
@@ -90,6 +92,8 @@ class Operations:
     def check(self, settings: Mapping[str, Any], bay_nodes: int) -> None:
         checks.numbers(self.name, settings, "instances", 1, 1000)
         checks.numbers(self.name, settings, "concurrency", 1, 64)
+        if settings["grid"] not in ("whole", "edges"):
+            raise BadInput(f'operations: \'grid\' is "whole" or "edges", not {settings["grid"]!r}')
         checks.number(self.name, settings, "surge", 0, 100)
         checks.number(self.name, settings, "timeout", 1, 86400)
         asked = _asked(settings)
@@ -99,28 +103,29 @@ class Operations:
             raise BadInput("operations: 'scale down' undoes 'scale up', which has to be in 'operations' too")
 
     def room(self, settings: Mapping[str, Any], spec: ServiceSpec) -> Sequence[Room]:
-        """All services scaled up; all with the surge of an update, the CPU and then the memory of each twice what it was."""
-        most, services, asked = max(settings["instances"]), max(settings["concurrency"]), _asked(settings)
-        scaled = _more(most) if "scale up" in asked else most
-        size = most if "scale down" in asked else scaled
-        surging = size + _surge(size, settings["surge"]).surge
+        """All services scaled up; all with the surge of an update, the CPU and the memory of each grown."""
+        asked = _asked(settings)
+        scaled, surging = [], []
+        for count, services in cells(settings):
+            scaled.append(services * (_more(count) if "scale up" in asked else count))
+            size = count if "scale down" in asked or "scale up" not in asked else _more(count)
+            surging.append(services * (size + _surge(count, settings["surge"]).surge))
         return (
-            Room(instances=services * scaled, cpu=spec.cpu, memory=spec.memory),
-            Room(instances=services * surging, cpu=2 * spec.cpu, memory=2 * spec.memory),
+            Room(instances=max(scaled), cpu=spec.cpu, memory=spec.memory),
+            Room(instances=max(surging), cpu=round(GROWN * spec.cpu, 3), memory=int(GROWN * spec.memory)),
         )
 
     def least_seconds(self, settings: Mapping[str, Any]) -> float:
         """A start for all but what takes instances away, a pause before all that does."""
         asked = {"create", "delete", *_asked(settings)}
         each = sum(PAUSE * (o in REMOVING) + START * (o not in ("scale down", "delete")) for o in asked)
-        return float(len(settings["instances"]) * len(settings["concurrency"]) * each)
+        return float(len(cells(settings)) * each)
 
     def run(self, trial: Trial) -> None:
         rng = random.Random(trial.seed)
         asked = self._possible(trial)
-        for count in trial.settings["instances"]:
-            for services in trial.settings["concurrency"]:
-                self._story(trial, rng, asked, count, services)
+        for count, services in cells(trial.settings):
+            self._story(trial, rng, asked, count, services)
 
     def _possible(self, trial: Trial) -> list[str]:
         """What was asked for, without what the COE has not. Raises Unsupported where nothing is left."""
@@ -159,8 +164,8 @@ class Operations:
             version = trial.workload.versions[1]
             for operation, change in (
                 ("update image", {"image": f"{trial.workload.image}:{version}", "version": version}),
-                ("update cpu", {"cpu": 2 * spec.cpu}),
-                ("update memory", {"memory": 2 * spec.memory}),
+                ("update cpu", {"cpu": round(GROWN * spec.cpu, 3)}),
+                ("update memory", {"memory": int(GROWN * spec.memory)}),
                 ("restart", {"env": {**spec.env, "COEBENCH_RESTART": "1"}}),
             ):
                 if operation in asked:
@@ -284,6 +289,13 @@ def _update(driver: Driver, spec: ServiceSpec, strategy: Strategy, name: str) ->
 def _asked(settings: Mapping[str, Any]) -> Any:
     """The operations that are asked for; create and delete are done in any case."""
     return list(OPERATIONS) if settings["operations"] == "all" else settings["operations"]
+
+
+def cells(settings: Mapping[str, Any]) -> list[tuple[int, int]]:
+    """Each number of instances with each of services; of a grid's edges, only those in which one of the two is its least."""
+    instances, services = settings["instances"], settings["concurrency"]
+    every = [(n, c) for n in instances for c in services]
+    return [(n, c) for n, c in every if settings["grid"] == "whole" or n == min(instances) or c == min(services)]
 
 
 def _more(count: int) -> int:

@@ -21,7 +21,7 @@ GONE = ("stopping", "lost")  # listed, and counted on no more
 SETTINGS: Mapping[str, Mapping[str, Any]] = {
     "smoke": {"instances": [6], "node_returns": True, "settle": 2, "timeout": 60},
     "default": {"instances": [20], "node_returns": True, "settle": 5, "timeout": 120},
-    "full": {"instances": [20, 60], "node_returns": True, "settle": 10, "timeout": 300},
+    "full": {"instances": [50], "node_returns": True, "settle": 5, "timeout": 300},
 }
 
 

@@ -8,6 +8,8 @@ from typing import NamedTuple
 from ..contract import Better, Metric, Observation
 
 Steps = Sequence[tuple[float, int]]
+ENOUGH = 100  # answers that a 99th percentile takes
+NANOSECONDS = 1_000_000  # in a millisecond
 
 
 def metric(name: str, unit: str, better: Better, title: str, definition: str, claim_of: str = "") -> Metric:
@@ -35,6 +37,49 @@ def requests(facts: Iterable[Observation], begin: float, end: float) -> Requests
     timeless = sum(o.data["untold"] + o.data["unsent"] for o in seconds if o.at > begin)
     timeless += sum(o.data["inflight"] for o in facts if o.name == "load")
     return Requests(failed, len(told) - len(failed), len(failed) + timeless)
+
+
+class Served(NamedTuple):
+    """Of a stretch: good answers a second, and the 99th percentile of their latencies in ms, None where there are too few."""
+
+    rate: float
+    p99: float | None
+
+
+def served(facts: Iterable[Observation], begin: float, end: float, whole: bool = False) -> Served | None:
+    """Of the seconds of the load that touch the time from `begin` to `end`, or with `whole` lie in it, their histograms merged.
+    None if there is none."""
+    seconds = [o for o in facts if o.name == "load.second" and "ok" in o.data]
+    if whole:
+        mine = [o for o in seconds if begin <= o.at - _seconds(o) and o.at <= end]
+    else:
+        mine = [o for o in seconds if begin < o.at and o.at - _seconds(o) < end]
+    length = sum(map(_seconds, mine))
+    if not length:
+        return None
+    ok = sum(o.data["ok"] for o in mine)
+    return Served(ok / length, _p99([o.data["latency"] for o in mine if o.data.get("latency")]) if ok >= ENOUGH else None)
+
+
+def _seconds(o: Observation) -> float:
+    return float(o.data.get("seconds", 1.0))
+
+
+def _p99(histograms: Sequence[str]) -> float | None:
+    """In ms. None where one of them can't be read, which `verify` says."""
+    from hdrh.histogram import HdrHistogram
+
+    merged = None
+    try:
+        for text in histograms:
+            one = HdrHistogram.decode(text)
+            if merged is None:
+                merged = one
+            else:
+                merged.add(one)
+    except Exception:  # zlib's, binascii's, struct's, the package's own: whatever the bytes lead to
+        return None
+    return None if merged is None else float(merged.get_value_at_percentile(99)) / NANOSECONDS
 
 
 def answering(facts: Iterable[Observation], version: str | None = None) -> list[tuple[float, int]]:

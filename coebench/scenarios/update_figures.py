@@ -20,6 +20,11 @@ METRICS = (
         "1 if no request of that time failed, 0 if one did.",
     ),
     metric(
+        "rate", "1/s", Better.NEITHER, "requests a second",
+        "What was sent, where that is a fraction of what the service had served at most just before. Then it differs from column "
+        "to column, and so does what there was to fail.",
+    ),
+    metric(
         "slow", "1", Better.LOWER, "slow requests",
         "Requests of that time whose good answer came later than `slow_ms` after they were planned.",
     ),
@@ -70,6 +75,11 @@ METRICS = (
         "How many live instances of the bad version the engine listed at the end of that time. 0: it has rolled back by itself.",
     ),
     metric(
+        "bad_stopped", "1", Better.HIGHER, "bad version: engine says, given up",
+        "1 if at the end of that time the engine itself said that it had stopped the update, or was undoing it; 0 if it said "
+        "nothing of the kind. Kubernetes says so after its progress deadline (600 s), Marathon never.",
+    ),
+    metric(
         "back", "s", Better.LOWER, "bad version: back at the old one",
         "From the user's asking for the old version until exactly as many instances of it as were asked for are listed, called "
         "ready, and answer.",
@@ -105,6 +115,8 @@ def _update(asked: Observation, story: Sequence[Observation], timeouts: Mapping[
         if counted.failed:
             yield sample("first_error", counted.failed[0] - asked.at)
             yield sample("last_error", counted.failed[-1] - asked.at)
+    if "update.rate" in first:
+        yield sample("rate", first["update.rate"].data["rate"])
     if "update.accepted" in first:
         yield sample("accepted", first["update.accepted"].at - asked.at)
     every = answering(story)
@@ -155,6 +167,8 @@ def _bad(
         elif o.name in ("instance", "gone"):
             live.discard(o.data["id"])
     yield sample("bad_listed", float(len(live)))
+    if "stopped" in window.data:  # runs of before it was asked for have none
+        yield sample("bad_stopped", float(bool(window.data["stopped"])))
     back = first.get("update.back")
     if back and "update.settled" in first:
         yield sample("back", first["update.settled"].at - back.at)

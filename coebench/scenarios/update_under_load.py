@@ -34,11 +34,18 @@ STRATEGIES: Mapping[str, Strategy] = {
 BAD = "bad"
 NEVER_HEALTHY = {"COEBENCH_UNHEALTHY": "1"}  # the http workload then has no health path
 
-COMMON: Mapping[str, Any] = {"instances": 3, "slow_ms": 100, "request_timeout": 1, "before": 2, "fraction": 0}
+COMMON: Mapping[str, Any] = {"instances": 3, "slow_ms": 100, "request_timeout": 1, "before": 2}
 SETTINGS: Mapping[str, Mapping[str, Any]] = {
-    "smoke": {"strategies": ["surge", BAD], "rate": 100, "timeout": 60, "bad_window": 10, **COMMON},
-    "default": {"strategies": ["surge", "unavailable", BAD], "rate": 200, "timeout": 120, "bad_window": 20, **COMMON},
-    "full": {"strategies": [*STRATEGIES, BAD], "rate": 200, "timeout": 300, "bad_window": 60, **COMMON},
+    "smoke": {"strategies": ["surge", BAD], "rate": 100, "fraction": 0, "timeout": 60, "bad_window": 10, **COMMON},
+    "default": {
+        "strategies": ["surge", "unavailable", BAD],
+        "rate": 200,
+        "fraction": 0,
+        "timeout": 120,
+        "bad_window": 20,
+        **COMMON,
+    },
+    "full": {"strategies": [*STRATEGIES, BAD], "rate": 200, "fraction": 0.5, "timeout": 300, "bad_window": 20, **COMMON},
 }
 DEPLOY = 60.0  # seconds until a deployment, and a removal, is given up
 LOOK = 0.2  # seconds between two questions to the engine whether it is done
@@ -153,7 +160,8 @@ class UpdateUnderLoad:
             trial.observe("update.accepted", **about)
             eyes.watch_for(limit, deadline)
             progress = trial.driver.progress(eyes.service)
-            trial.observe("update.window", **about, seconds=limit, done=progress.done, said=progress.said)
+            told: dict[str, Any] = {"done": progress.done, "said": progress.said, "stopped": progress.stopped}
+            trial.observe("update.window", **about, seconds=limit, **told)
         with trial.phase("go back", float(trial.settings["timeout"])) as deadline:
             trial.observe("update.back", **about)
             try:
@@ -187,5 +195,5 @@ def _rate(trial: Trial, service: str, strategy: str, s: Mapping[str, Any]) -> fl
         count = connections(0, s["instances"], 1)
         most = trial.prober.load(LoadPlan(targets=targets, connections=count, duration=SATURATION, warmup=0.5))
     rate = max(1.0, float(s["fraction"]) * most.achieved_rps)
-    trial.observe("update.rate", service=service, saturation=most.achieved_rps, rate=rate)
+    trial.observe("update.rate", service=service, strategy=strategy, saturation=most.achieved_rps, rate=rate)
     return rate

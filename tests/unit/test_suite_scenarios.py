@@ -14,7 +14,7 @@ from coebench import plugins
 from coebench.contract import BadInput, Capability, Observation, Sample, Support, Unsupported
 from coebench.runner import plan as plans
 from coebench.scenarios import facts
-from coebench.scenarios.operations import OPERATIONS
+from coebench.scenarios.operations import OPERATIONS, cells
 
 SUITE = ("api", "churn", "cold-image", "fill", "idle", "operations", "placement")
 
@@ -224,7 +224,7 @@ def test_room_is_the_most_at_one_time() -> None:
     spec = plugins.load("workloads", "http", "workload").service("x", 1, "v1")
     up, update = s.room({**s.settings("smoke"), "instances": [8], "concurrency": [2], "surge": 25}, spec)
     assert (up.instances, up.cpu) == (32, spec.cpu)
-    assert (update.instances, update.cpu) == (20, 2 * spec.cpu)
+    assert (update.instances, update.cpu) == (20, 0.075)
     only = {
         **s.settings("smoke"),
         "instances": [8],
@@ -309,6 +309,35 @@ def test_requests_over_the_objective_are_a_share() -> None:
     assert found["latency_p50", "get", "5"] == (10.0, False)
     assert found["start_slow", "5"] == (50.0, False)
     assert found["start_p50", "5"] == (2.0, False)
+
+
+def test_a_p99_of_starts_takes_a_hundred() -> None:
+    def story(count: int) -> list[Observation]:
+        starts = [
+            (obs(10.0 * k, "api.start", service=f"s{k}", instances=5), answer(10.0 * k + 1, f"s{k}", "a")) for k in range(count)
+        ]
+        return [o for pair in starts for o in pair]
+
+    assert ("start_p99", "5") not in table(list(scenario("api").derive(story(99))))
+    assert table(list(scenario("api").derive(story(100))))["start_p99", "5"] == (1.0, False)
+
+
+def test_a_p95_of_operations_takes_twenty_at_once_which_full_has() -> None:
+    assert 20 in scenario("operations").settings("full")["concurrency"]
+    made = [o for k in range(20) for o in (operation(10.0, "create", f"s{k}", c=20, target=1), answer(11.0 + k, f"s{k}", "a"))]
+    assert table(list(scenario("operations").derive(made)))["seen_p95", "create", "2", "20"] == (19.0, False)
+
+
+def test_a_grid_of_edges_varies_one_thing_at_a_time() -> None:
+    s = scenario("operations")
+    settings = {**s.settings("smoke"), "instances": [1, 10, 50], "concurrency": [1, 4]}
+    assert cells({**settings, "grid": "edges"}) == [(1, 1), (1, 4), (10, 1), (50, 1)]
+    assert cells({**settings, "grid": "whole"}) == [(n, c) for n in (1, 10, 50) for c in (1, 4)]
+    spec = plugins.load("workloads", "http", "workload").service("x", 1, "v1")
+    assert max(r.instances for r in s.room({**settings, "grid": "edges"}, spec)) == 100
+    assert max(r.instances for r in s.room({**settings, "grid": "whole"}, spec)) == 400
+    with pytest.raises(BadInput, match="'grid' is"):
+        s.check({**settings, "grid": "some"}, 3)
 
 
 # idle

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from coebench import plugins
-from coebench.contract import BadInput, Observation, Sample
+from coebench.contract import BadInput, EngineError, Observation, Sample
+from coebench.load import hdr
 from coebench.scenarios import stretch
 from coebench.scenarios.eyes import connections
 from coebench.scenarios.heal import FAULTS, Heal
@@ -88,6 +92,55 @@ def test_a_fault_in_figures() -> None:
         "duplicate_time": 2.0,
         "orphans": 0,
     }
+
+
+def measured(at: float, ok: int, ms: float) -> Observation:
+    """A second of load, all of whose good answers took as long."""
+    counts = hdr.empty()
+    counts[hdr.slots_of([round(ms * 1e6)])[0]] = ok
+    return obs(at, "load.second", mishaps=[], untold=0, unsent=0, seconds=1.0, ok=ok, latency=hdr.encode(counts))
+
+
+def test_degradation_is_told_against_the_seconds_before() -> None:
+    load = [measured(98.5, 200, 2.0), measured(99.5, 200, 4.0), measured(100.5, 300, 40.0), measured(101.5, 100, 90.0)]
+    s = cut(*REPLACED, *load, measured(150, 900, 1000.0))  # whole again at 108: what comes later is not in it
+    assert s["good_rate"].value == pytest.approx(100)
+    assert s["latency_p99"].value == pytest.approx(90, rel=0.01)
+    assert s["latency_ratio"].value == pytest.approx(90 / 4, rel=0.01)
+    few = cut(*REPLACED, measured(99.5, 200, 2.0), measured(100.5, 50, 40.0))
+    assert few["good_rate"].value == pytest.approx(25)
+    assert "latency_p99" not in few
+    assert "latency_ratio" not in cut(
+        *REPLACED, load[1], obs(101, "load.second", mishaps=[], untold=0, unsent=0, ok=200, latency="?")
+    )
+
+
+def test_a_fault_that_broke_off_has_no_figures() -> None:
+    assert cut(obs(110, "fault.failed", fault="cut", reason="gone")) == {}
+
+
+def test_one_faults_trouble_does_not_cost_the_next_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[str] = []
+
+    def fault(self: Heal, trial: Any, fault: str) -> None:
+        made.append(fault)
+        if fault == "kill":
+            raise EngineError("killing", "it is not there")
+
+    monkeypatch.setattr(Heal, "_fault", fault)
+    seen: list[tuple[str, dict[str, Any]]] = []
+    removed: list[str] = []
+    trial: Any = SimpleNamespace(
+        settings={"faults": ["kill", "cut", "drain"]},
+        observe=lambda name, **data: seen.append((name, data)),
+        remove=removed.append,
+        phase=lambda name, timeout: contextlib.nullcontext(),
+    )
+    with pytest.raises(EngineError, match=r"1 of 3 faults: kill: killing: it is not there"):
+        Heal().run(trial)
+    assert made == ["kill", "cut", "drain"]
+    assert removed == ["heal-kill"]
+    assert [name for name, _ in seen] == ["fault.failed"]
 
 
 def test_what_was_never_whole_is_censored_at_the_window() -> None:
@@ -183,7 +236,8 @@ def test_a_bad_version_that_stops_and_goes_back() -> None:
         obs(100, "update.asked", **about),
         instance(101, "C", "running", "c", version="v2"),
         target(102, "c", version="v2"),
-        obs(110, "update.window", **about, said="", done=False),
+        obs(99, "update.rate", strategy="bad", saturation=800.0, rate=400.0),
+        obs(110, "update.window", **about, said="", done=False, stopped="paused: update paused due to failure"),
         obs(110.5, "update.back", **about),
         target(112, "c", up=False),
         obs(114, "update.settled", **about),
@@ -191,6 +245,7 @@ def test_a_bad_version_that_stops_and_goes_back() -> None:
     ]
     s = {x.metric: round(x.value, 6) for x in UpdateUnderLoad().derive(facts)}
     assert (s["old_left"], s["bad_listed"], s["back"], s["failed"]) == (2, 1, 3.5, 0)
+    assert (s["bad_stopped"], s["rate"]) == (1, 400)
 
 
 def test_areas_and_levels() -> None:
@@ -206,6 +261,7 @@ def test_areas_and_levels() -> None:
 def test_a_silent_service_can_not_hold_all_connections() -> None:
     assert connections(200, 3, 1.0) == 400
     assert connections(10, 3, 0.5) == 24
+    assert connections(20_000, 3, 1.0) == 3000
 
 
 @pytest.mark.parametrize("name", ["heal", "update-under-load", "network"])

@@ -238,7 +238,12 @@ class KubernetesDriver:
         updated, ready, total = (status.get(k, 0) for k in ("updatedReplicas", "readyReplicas", "replicas"))
         said = "; ".join(c.get("message", "") for c in status.get("conditions", []) if c["status"] != "True")
         done = seen and updated == ready == total == wanted
-        return Progress(done=done, wanted=wanted, ready=min(updated, ready), said=said, blocked=self._blocked(service))
+        late = [
+            c for c in status.get("conditions", []) if c.get("reason") == "ProgressDeadlineExceeded" and c["status"] == "False"
+        ]
+        stopped = "; ".join(c.get("message", c["reason"]) for c in late)
+        blocked = self._blocked(service)
+        return Progress(done=done, wanted=wanted, ready=min(updated, ready), said=said, blocked=blocked, stopped=stopped)
 
     def reach(self, service: str, routing: Routing) -> Reach:
         if routing is Routing.ENDPOINTS:

@@ -238,7 +238,9 @@ class SwarmDriver:
         settled = update.get("State", "completed") == "completed" and len(live) == len(ready) == wanted
         said = update.get("Message", "")
         blocked = next((i.reason for i in live if i.engine_state == "pending" and "no suitable node" in i.reason), "")
-        return Progress(done=settled, wanted=wanted, ready=len(ready), said=said, blocked=blocked)
+        state = update.get("State", "")
+        stopped = f"{state}: {said}" if state == "paused" or state.startswith("rollback") else ""
+        return Progress(done=settled, wanted=wanted, ready=len(ready), said=said, blocked=blocked, stopped=stopped)
 
     def reach(self, service: str, routing: Routing) -> Reach:
         if routing is Routing.ENDPOINTS:
