@@ -46,10 +46,12 @@ def write(runs: Sequence[Path], results: Sequence[Result], format: str, output: 
 def render(results: Sequence[Result], runs: Sequence[Path], format: str, out: TextIO) -> None:
     """Set results in a format. `runs`: where they were read, for formats that show what was recorded; none if nowhere."""
     from .. import plugins
-    from ..report import RunReporter
+    from ..report import RunReporter, RunsReporter
 
     reporter = plugins.load("reporters", format, "format")()
-    if len(results) > 1:
+    if len(results) > 1 and runs and isinstance(reporter, RunsReporter):
+        reporter.render_runs(zip(results, map(_observations, runs), strict=True), out)
+    elif len(results) > 1:
         if not hasattr(reporter, "render_all"):
             raise BadInput(f"--format {format} takes one run at a time")
         reporter.render_all(results, out)

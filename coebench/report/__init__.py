@@ -30,3 +30,11 @@ class RunReporter(Reporter, Protocol):
 
     def render_run(self, result: Result, observations: Iterable[Observation], out: TextIO) -> None:
         """As `render`. The observations are read through once."""
+
+
+@runtime_checkable
+class RunsReporter(RunReporter, Protocol):
+    """One that can do so for several runs."""
+
+    def render_runs(self, runs: Iterable[tuple[Result, Iterable[Observation]]], out: TextIO) -> None:
+        """As `render_run`, all in one."""

@@ -54,9 +54,34 @@ class HtmlReporter:
     def render_run(self, result: Result, observations: Iterable[Observation], out: TextIO) -> None:
         out.write(page(result, observations))
 
+    def render_runs(self, runs: Iterable[tuple[Result, Iterable[Observation]]], out: TextIO) -> None:
+        """One page, a part a run."""
+        out.write(pages(runs))
+
 
 def page(result: Result, observations: Iterable[Observation] = ()) -> str:
     """The whole document. Every text of the run is escaped where it stands; what a plot draws is escaped as it is drawn."""
+    return pages([(result, observations)])
+
+
+def pages(runs: Iterable[tuple[Result, Iterable[Observation]]]) -> str:
+    """The document of several runs, one after the other. Nothing is compared between them: that is `coebench diff`."""
+    found = list(runs)
+    many = len(found) > 1
+    parts = [_run(r, observations, f"r{i}-" if many else "") for i, (r, observations) in enumerate(found, 1)]
+    first = found[0][0]
+    ids = [clean(r.run.id) for r, _ in found]
+    title = f"{len(found)} runs" if many else f"{_title(first)} · {table(first).title}"
+    return render("report.html", parts=parts, ids=ids, title=title, version=clean(first.run.version))
+
+
+def _title(result: Result) -> str:
+    called = words.called_in(result)
+    return f"{words.listing(list(called.values()))} compared" if called else "An empty run"
+
+
+def _run(result: Result, observations: Iterable[Observation], prefix: str) -> str:
+    """One run's part. `prefix`: what its ids begin with, so that those of two runs differ."""
     t = table(result)
     source = plots.source(result, observations)
     drawn: dict[str, list[Plot]] = {}
@@ -80,8 +105,9 @@ def page(result: Result, observations: Iterable[Observation] = ()) -> str:
     bays = [(called[s], b) for s, b in result.bays.items()]
     definitions = {(m.scenario, m.name): m for m in result.metrics if m.definition}
     return render(
-        "report.html",
-        title=f"{words.listing(list(called.values()))} compared" if called else "An empty run",
+        "report_run.html",
+        prefix=prefix,
+        title=_title(result),
         started=clean(result.run.started)[:16].replace("T", " ") + " UTC" if result.run.started else "",
         t=t,
         run=result.run,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 
 import msgspec
@@ -23,6 +23,7 @@ class TrialBays:
         self._journal = journal
         self._lock = threading.Lock()
         self._there: set[str] = set()
+        self._wrong: set[str] = set()  # of which a step failed
         self._closed = False
 
     def create(self, label: str, nodes: int, observe: Observe) -> Bay:
@@ -32,16 +33,19 @@ class TrialBays:
                 raise BayFailed(f"bay {name}: its trial has ended")
             self._there.add(name)
         try:
-            return self._provisioner.create(name, msgspec.structs.replace(self._spec, nodes=nodes), self._journal, observe)
+            with self._noting(name):
+                return self._provisioner.create(name, msgspec.structs.replace(self._spec, nodes=nodes), self._journal, observe)
         finally:
             if self._closed:  # it was asked for just when the trial was given up
                 self._delete(name, observe)
 
     def resize(self, bay: Bay, nodes: int, observe: Observe) -> Bay:
-        return self._provisioner.resize(bay, nodes, observe)
+        with self._noting(bay.name):
+            return self._provisioner.resize(bay, nodes, observe)
 
     def replace_node(self, bay: Bay, node: str, observe: Observe) -> Bay:
-        return self._provisioner.replace_node(bay, node, observe)
+        with self._noting(bay.name):
+            return self._provisioner.replace_node(bay, node, observe)
 
     def refuses(self) -> Mapping[str, str]:
         if isinstance(self._provisioner, UpgradingPort):
@@ -51,12 +55,32 @@ class TrialBays:
     def upgrade(self, bay: Bay, observe: Observe) -> Bay:
         if not isinstance(self._provisioner, UpgradingPort):
             raise Unsupported("upgrading a bay", f"the provisioner '{self._provisioner.name}' can't")
-        return self._provisioner.upgraded(bay, observe)
+        with self._noting(bay.name):
+            return self._provisioner.upgraded(bay, observe)
 
     def delete(self, bay: Bay, observe: Observe) -> None:
-        self._provisioner.delete(bay, self._journal, observe)
+        with self._noting(bay.name):
+            self._provisioner.delete(bay, self._journal, observe)
         with self._lock:
             self._there.discard(bay.name)
+
+    @contextlib.contextmanager
+    def _noting(self, name: str) -> Iterator[None]:
+        try:
+            yield
+        except Unsupported:
+            raise
+        except (CoebenchError, OSError):
+            with self._lock:
+                self._wrong.add(name)
+            raise
+
+    def wrong(self, every: bool) -> list[tuple[str, str]]:
+        """Of the bays that are there still those of which a step failed, or `every` one: name and label. Their logs are worth
+        keeping; not before the trial's end, since what that costs would be measured with the other bays."""
+        with self._lock:
+            names = sorted(self._there if every else self._there & self._wrong)
+        return [(name, name.removeprefix(f"{self._prefix}-")) for name in names]
 
     def close(self, observe: Observe) -> None:
         """Delete what is there still; those that are just being made go too."""

@@ -208,7 +208,9 @@ class Run:
         bays = TrialBays(self.provisioner, prefix, self.plan.spec(subject), self._journal)
         nothing: Any = None
         try:
-            self._trial(msgspec.structs.replace(info, bay=prefix), nothing, nothing, nothing, None, bays)
+            outcome = self._trial(msgspec.structs.replace(info, bay=prefix), nothing, nothing, nothing, None, bays)
+            for name, label in bays.wrong(outcome.status in ("failed", "timeout")):
+                self._logs(name, f"{info.id}/{label}")
         finally:
             with _patient():
                 bays.close(self._observe(info.id))

@@ -82,6 +82,24 @@ def test_the_command_writes_a_page_and_pictures(tmp_path: Path) -> None:
     assert (dark / "bays-ready.svg").read_bytes() != (tmp_path / "svg/bays-ready.svg").read_bytes()
 
 
+def test_several_runs_are_parts_of_one_page(tmp_path: Path) -> None:
+    runs = [str(Synthetic(tmp_path, run=f"run-{i}", seed=i, blocks=2).write()) for i in (1, 2)]
+    done = CliRunner().invoke(app, ["report", *runs, "--format", "html"])
+    page = done.stdout
+    assert done.exit_code == 0 and page.startswith("<!doctype html>") and page.count("<main>") == page.count("<!doctype") == 1
+    ids = re.findall(r'\bid="([^"]+)"', page)
+    assert len(ids) == len(set(ids)) and {"run-1", "run-2", "r1-s-1", "r2-s-1", "r1-bays-ready", "r2-bays-ready"} <= set(ids)
+    assert set(re.findall(r'(?:href="#|labelledby=")([^"]+)"', page)) <= set(ids)
+    assert "<title>2 runs</title>" in page and "from runs run-1, run-2." in page
+
+
+def test_the_page_of_one_run_has_ids_of_its_own(tmp_path: Path) -> None:
+    page = CliRunner().invoke(app, ["report", str(Synthetic(tmp_path).write()), "--format", "html"]).stdout
+    ids = re.findall(r'\bid="([^"]+)"', page)
+    assert len(ids) == len(set(ids)) and {"s-1", "notes", "environment", "method", "trials", "bays-ready"} <= set(ids)
+    assert set(re.findall(r'(?:href="#|labelledby=")([^"]+)"', page)) <= set(ids)
+
+
 @pytest.mark.parametrize(
     ("args", "said"),
     [
@@ -89,7 +107,7 @@ def test_the_command_writes_a_page_and_pictures(tmp_path: Path) -> None:
         (["--format", "svg", "-o", "RUN/manifest.json"], "can't write pictures into"),
         (["--format", "html", "-o", "/nowhere/x.html"], "can't write /nowhere/x.html: No such file"),
         (["--format", "html", "--theme", "pink"], "--theme is light or dark, not 'pink'"),
-        (["RUN", "--format", "html"], "one run at a time"),
+        (["RUN", "--format", "svg"], "one run at a time"),
         (["RUN", "--format", "png", "-o", "x"], "one run at a time"),
     ],
 )

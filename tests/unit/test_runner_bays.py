@@ -3,6 +3,7 @@ COE can't do. The engine is real, if small; only the prober is left out, whom th
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import os
@@ -16,7 +17,19 @@ import pytest
 
 from coebench import plugins
 from coebench.cli import output
-from coebench.contract import BadInput, Better, Capability, Metric, Observation, Sample, Trial, Unsupported
+from coebench.contract import (
+    BadInput,
+    Bay,
+    BayFailed,
+    Better,
+    Capability,
+    Metric,
+    Observation,
+    Observe,
+    Sample,
+    Trial,
+    Unsupported,
+)
 from coebench.hooks import hookimpl
 from coebench.lab import lock
 from coebench.provision.lab import LabProvisioner
@@ -81,6 +94,39 @@ class Halfway(Messy):
         raise Unsupported("the other half", "the toy engine has none")
 
 
+class Maker(Tidy):
+    """Makes two bays of its own, of which the second comes to harm; that is no failure of the trial."""
+
+    name = "maker"
+    makes_bays: ClassVar[bool] = True
+
+    def run(self, trial: Trial) -> None:
+        for label in ("well", "ill"):
+            bay = trial.bays.create(label, 1, trial.observe)
+            with contextlib.suppress(BayFailed):
+                trial.bays.resize(bay, 2, trial.observe)
+        trial.observe("ran")
+
+
+class FailingMaker(Maker):
+    """The same, and then the trial fails."""
+
+    name = "failing-maker"
+
+    def run(self, trial: Trial) -> None:
+        super().run(trial)
+        raise BayFailed("no good")
+
+
+class Fragile(ToyProvisioner):
+    """Its bays can be resized, but for those that are ill."""
+
+    def resize(self, bay: Bay, nodes: int, observe: Observe) -> Bay:
+        if bay.name.endswith("-ill"):
+            raise BayFailed("a node did not come up")
+        return bay
+
+
 class NoProber:
     def __init__(self, driver: object, workload: object) -> None: ...
     def start(self, timeout: float) -> None: ...
@@ -98,8 +144,8 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     """A function: scenarios' names → the result, the run folder and the toy's bays."""
     mine: dict[str, dict[str, Any]] = {
         "drivers": {"toy": ToyDriver},
-        "provisioners": {"toy": ToyProvisioner},
-        "scenarios": {s.name: s for s in (Tidy, Messy, Checked, Halfway)},
+        "provisioners": {"toy": Fragile},
+        "scenarios": {s.name: s for s in (Tidy, Messy, Checked, Halfway, Maker, FailingMaker)},
         "hooks": {},
     }
     names, load = plugins.names, plugins.load
@@ -247,3 +293,16 @@ def test_the_manifest_has_the_timeouts_of_who_knows_them_beforehand(run: Any, mo
     monkeypatch.setattr(ToyProvisioner, "timeouts", lambda self, spec: {"beat": f"{spec.nodes}s"}, raising=False)
     _, folder = run("tidy")
     assert json.loads((folder / "manifest.json").read_text())["timeouts"] == {"toy": {"beat": "3s"}}
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize(("scenario", "status", "kept"), [("maker", "ok", ["ill"]), ("failing-maker", "failed", ["ill", "well"])])
+def test_logs_are_kept_of_bays_that_a_scenario_made_and_that_failed(
+    run: Any, scenario: str, status: str, kept: list[str]
+) -> None:
+    result, folder = run(scenario)
+    (trial,) = result.trials
+    assert trial.status == status, trial.reason
+    logs = folder / "logs" / trial.id
+    assert sorted(p.name for p in logs.iterdir()) == kept
+    assert all((logs / label / "engine.log").is_file() for label in kept)
