@@ -120,6 +120,8 @@ def test_commands_and_what_they_cannot_do() -> None:
     for name in ("wrk", "h2load", "hey"):
         with pytest.raises(Unsupported, match="one address"):
             tool(name).command(LoadPlan(targets=(*PLAN.targets, Target("10.0.0.2", 80))))
+        with pytest.raises(Unsupported, match="plain GETs"):
+            tool(name).command(LoadPlan(targets=PLAN.targets, body="x", method="POST"))
     v6 = LoadPlan(targets=(Target("fd00::1", 80),))
     assert tool("wrk").command(v6)[-1] == "http://[fd00::1]:80/"
 
