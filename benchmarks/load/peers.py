@@ -2,8 +2,9 @@
 
     python benchmarks/load/peers.py --coeload build/coeload [--tree FOLDER] [--nginx PATH] [--pairs 5] [--seconds 3]
 
-wrk, hey, h2load and nginx are taken from the PATH, or from an unpacked Debian tree (--tree; the lab's host tree is one). wrk2
-is in no registry that this project takes programs from: in its place stands the arithmetic of its pacing, called so.
+wrk, hey, h2load and nginx are taken from the PATH, or from an unpacked Debian tree: the lab's host tree, which `coebench lab
+install` builds, unless --tree names another. wrk2 is in no registry that this project takes programs from: in its place
+stands the arithmetic of its pacing, called so.
 
 The server runs on one core and the generator on another. Each pair measures coeload and the peer one after the other, in
 an order that alternates; what is printed is the median of each and the median of the pairs' ratios. Other work on the
@@ -31,6 +32,7 @@ from typing import Any
 
 from coebench import plugins
 from coebench.contract import LoadPlan, LoadResult, Target
+from coebench.lab.trees import host_tree
 
 Done = dict[str, Any]
 
@@ -54,6 +56,12 @@ def free_port() -> int:
 def cpu_times() -> list[int]:
     """Ticks of all CPUs since the start: user, nice, system, idle, iowait, irq, softirq, steal."""
     return [int(ticks) for ticks in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]]
+
+
+def lab_tree() -> Path | None:
+    """The lab's host tree, if it is built: it has all of them."""
+    tree = host_tree()
+    return tree.path if tree.ready else None
 
 
 class Bench:
@@ -81,6 +89,14 @@ class Bench:
             if self.tree and os.access(self.tree / folder / name, os.X_OK):
                 return str(self.tree / folder / name)
         return None
+
+    def missing(self) -> str:
+        """What is nowhere to be found, and what to do, in a line; empty if nothing is."""
+        lacks = [name for name in (*self.peers, "nginx") if not self.tool(name)]
+        if self.nginx and "nginx" in lacks:
+            lacks.remove("nginx")
+        where = f"in {self.tree}" if self.tree else "in the lab's host tree, which is not built: coebench lab install"
+        return f"{', '.join(lacks)}: neither on the PATH nor {where}" if lacks else ""
 
     def _start(self, core: int, *command: str) -> subprocess.Popen[str]:
         env = dict(os.environ)
@@ -152,7 +168,7 @@ class Bench:
         print("Closed loop, 1 thread, 32 connections, requests/s")
         peers = [name for name in self.peers if self.tool(name)]
         if not peers:
-            print("  neither wrk nor h2load nor hey is here: nothing to compare with")
+            print("  nothing to compare with")
             return
         print(f"  {'server':8} {'peer':8} {'coeload':>10} {'peer':>10} {'ratio':>7}   pairs' ratios")
         for kind in ("nginx", "null") if self.nginx else ("null",):
@@ -257,7 +273,7 @@ class Bench:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--coeload", type=Path, required=True)
-    parser.add_argument("--tree", type=Path, help="an unpacked Debian tree that has what is not installed")
+    parser.add_argument("--tree", type=Path, help="an unpacked Debian tree that has what is not installed (the lab's)")
     parser.add_argument("--nginx")
     parser.add_argument("--peers", default="wrk,h2load,hey")
     parser.add_argument("--pairs", type=int, default=5)
@@ -268,7 +284,10 @@ def main() -> int:
     parser.add_argument("--only", choices=["closed", "paced", "open", "stopped"])
     options = parser.parse_args()
     options.coeload = options.coeload.resolve()
+    options.tree = options.tree or lab_tree()
     bench = Bench(options)
+    if missing := bench.missing():
+        print(missing)
     bench.nginx = bench.nginx or bench.tool("nginx")
     load = os.getloadavg()[0]
     print(f"load average before: {load:.2f} on {os.cpu_count()} CPUs\n")

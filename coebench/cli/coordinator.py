@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from ..load.coordinator import Coordinator
 
 URL = re.compile(r"http://(\[[0-9a-fA-F:%.]+\]|[^/:?#@\[\],]+)(?::(\d+))?(/[^#]*)?$")
+HEADER = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+:[^\r\n]*\Z")
+STATUS = re.compile(r"([1-5]xx|[1-5]\d\d)\Z")
 
 
 def coordinator(
@@ -28,6 +30,12 @@ def coordinator(
     rate: Annotated[float, typer.Option(help="Requests a second of all generators together.")] = 0.0,
     closed: Annotated[bool, typer.Option("--closed", help="Each connection sends when its last answer is in.")] = False,
     arrivals: Annotated[str, typer.Option(help="constant or poisson.")] = "poisson",
+    method: Annotated[str, typer.Option(help="GET, or POST where there is a --body.", show_default=False)] = "",
+    header: Annotated[list[str] | None, typer.Option(help="'Name: value', to send along; once for each.")] = None,
+    body: Annotated[str, typer.Option(help="To send along.")] = "",
+    expect_status: Annotated[str, typer.Option(help="Of a good answer: 2xx, or one such as 404.")] = "2xx",
+    expect_version: Annotated[str, typer.Option(help="Of the service, that a good answer tells.")] = "",
+    expect_body: Annotated[str, typer.Option(help="Text that a good answer's body has.")] = "",
     connections: Annotated[int, typer.Option(help="Of all generators together.")] = 32,
     threads: Annotated[int, typer.Option(help="Of each generator.")] = 1,
     duration: Annotated[float, typer.Option(help="Measured seconds.")] = 10.0,
@@ -65,10 +73,20 @@ def coordinator(
                 raise BadInput("name the generators: --generator HOST:PORT for each, or --relay or --listen with --expect N")
             if bool(generator) == bool(expect):
                 raise BadInput("--expect N goes with --relay and --listen, and is needed there")
+            if wrong := [h for h in header or [] if not HEADER.match(h)]:
+                raise BadInput(f"--header {wrong[0]!r} is not 'Name: value'")
+            if not STATUS.match(expect_status):
+                raise BadInput(f"--expect-status is 2xx or the like, or one such as 404, not {expect_status!r}")
             targets, path = _targets(urls or [])
             plan = LoadPlan(
                 targets=targets,
                 path=path,
+                method=method or ("POST" if body else "GET"),
+                headers=tuple(header or ()),
+                body=body,
+                expect_status=expect_status,
+                expect_version=expect_version,
+                expect_body=expect_body,
                 rate=rate,
                 arrivals=arrivals,
                 connections=connections,

@@ -82,9 +82,13 @@ class LoadPlan(msgspec.Struct, frozen=True, kw_only=True):
     path: str = "/"
     timeout: float = 5.0
     generators: int = 1  # that send together, see Prober.recruit; rate and connections are of all of them
-    # of `Prober.begin` only:
     method: str = "GET"
-    slow: float = 0.0  # seconds after which a good answer is told of as a mishap; 0: none is
+    headers: tuple[str, ...] = ()  # "Name: value"
+    body: str = ""
+    expect_status: str = "2xx"  # or one code, such as "404"; anything else is an error, as are answers without the next two
+    expect_version: str = ""  # of the service, by its answers' header
+    expect_body: str = ""  # a text in the answer's body
+    slow: float = 0.0  # of `Prober.begin` only: seconds after which a good answer is told of as a mishap; 0: none is
 
 
 class Account(msgspec.Struct, frozen=True, kw_only=True):

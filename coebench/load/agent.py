@@ -12,7 +12,7 @@ import json
 import queue
 import socket
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 from urllib.parse import quote
 
@@ -29,6 +29,13 @@ class Encoded(str):
 def argv_word(argv: Iterable[str]) -> Encoded:
     """A command line as the protocol writes it: each element escaped by itself, commas between."""
     return Encoded(",".join(quote(word, safe="/") for word in argv))
+
+
+def request_line(verb: str, words: Mapping[str, Any]) -> bytes:
+    """A request as the protocol writes it. The values of a tuple repeat its key."""
+    pairs = [(key, one) for key, value in words.items() for one in (value if isinstance(value, tuple) else (value,))]
+    said = (f"{key}={one if isinstance(one, Encoded) else quote(str(one), safe=':/,.[]-_')}" for key, one in pairs)
+    return " ".join([verb, *said]).encode() + b"\n"
 
 
 class Agent:
@@ -111,10 +118,8 @@ class Agent:
         self._socket.close()
 
     def _send(self, verb: str, words: dict[str, Any]) -> None:
-        values = {k: v if isinstance(v, Encoded) else quote(str(v), safe=":/,.[]-_") for k, v in words.items()}
-        line = " ".join([verb, *(f"{k}={v}" for k, v in values.items())])
         try:
-            self._socket.sendall(line.encode() + b"\n")
+            self._socket.sendall(request_line(verb, words))
         except OSError as e:
             raise EngineError(f"agent {self.where}", str(e)) from e
 

@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from ..contract import Burst, EngineError, LoadPlan, LoadResult, Mishap, Target
-from . import calibrate, native, saturation
+from . import calibrate, native, saturation, share
 from .agent import Agent, targets_word
 from .frames import PerTarget
 from .merge import by_target
@@ -92,8 +92,7 @@ def _words(plan: LoadPlan) -> dict[str, Any]:
     """A plan in the words of the agent's `load`, every mishap told."""
     words: dict[str, Any] = {
         "targets": targets_word((t.address, t.port) for t in plan.targets),
-        "path": plan.path,
-        "method": plan.method,
+        **share.request_words(plan),
         "mode": "open" if plan.rate else "closed",
         "connections": plan.connections,
         "threads": plan.threads,

@@ -91,6 +91,9 @@ class Hey:
 def _url(tool: str, plan: LoadPlan) -> str:
     if len(plan.targets) != 1:
         raise Unsupported(tool, f"it sends to one address, not to {len(plan.targets)}")
+    asked, good = (plan.method, plan.headers, plan.body), (plan.expect_status, plan.expect_version, plan.expect_body)
+    if asked != ("GET", (), "") or good != ("2xx", "", ""):
+        raise Unsupported(tool, "it is asked plain GETs, and takes 2xx for good")
     target = plan.targets[0]
     host = f"[{target.address}]" if ":" in target.address else target.address
     return f"http://{host}:{target.port}{plan.path}"

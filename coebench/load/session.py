@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any, Protocol
-from urllib.parse import quote
 
 from ..contract import now
+from .agent import request_line
 from .frames import Done, Odd, Second, Told, read
 from .ledger import Ledger
 
@@ -216,5 +216,4 @@ class Session:
 
     def _tell(self, verb: str, **words: Any) -> None:
         if self._send:
-            line = " ".join([verb, *(f"{k}={quote(str(v), safe=':/,.[]-_')}" for k, v in words.items())])
-            self._send(line.encode() + b"\n")
+            self._send(request_line(verb, words))

@@ -42,7 +42,7 @@ def words(plan: LoadPlan, index: int, of: int) -> dict[str, Any]:
     targets = [plan.targets[(before + i) % count] for i in range(min(mine, count))]
     asked: dict[str, Any] = {
         "targets": targets_word((t.address, t.port) for t in targets),
-        "path": plan.path,
+        **request_words(plan),
         "mode": "open" if plan.rate else "closed",
         "connections": mine,
         "threads": threads(plan, index, of),
@@ -53,6 +53,13 @@ def words(plan: LoadPlan, index: int, of: int) -> dict[str, Any]:
         if plan.arrivals == "poisson":
             asked["seed"] = index + 1
     return asked
+
+
+def request_words(plan: LoadPlan) -> dict[str, Any]:
+    """What is asked of a target and which answers are good, in the words of the agent's `load`; a tuple repeats its key."""
+    asked: dict[str, Any] = {"path": plan.path, "method": plan.method, "expect_status": plan.expect_status}
+    more = {"header": plan.headers, "body": plan.body, "expect_version": plan.expect_version, "expect_body": plan.expect_body}
+    return asked | {key: value for key, value in more.items() if value}
 
 
 def threads(plan: LoadPlan, index: int, of: int) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import sys
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from typer.testing import CliRunner
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "loadgen"))
 
-from loadgen_harness import Agent, NullServer, free_port
+from loadgen_harness import Agent, NullServer, Server, free_port, requests_of
 
 from coebench.cli.loadgen import app
 from coebench.contract import BadInput
@@ -60,6 +61,40 @@ def test_one_that_is_missing_is_printed_and_is_the_exit_code(binary: Path, tmp_p
     assert "never came" in p.stdout
 
 
+def test_generators_send_and_expect_what_they_are_told(binary: Path) -> None:
+    """Method, headers and body arrive from each of them; answers that are not as expected are errors by kind."""
+    said: dict[int, bytes] = {}
+
+    def serve(connection: socket.socket) -> None:
+        for request in requests_of(connection):
+            said[connection.getpeername()[1]] = request
+            connection.sendall(b"HTTP/1.1 201 ok\r\nContent-Length: 5\r\nX-Coebench-Version: v2\r\n\r\nhallo")
+
+    plan = ["--rate", "100", "--connections", "2", "--duration", "0.5", "--warmup", "0", "--json"]
+    asked = ["--body", "a b=c&ü", "--header", "X-One: 1 and more", "--header", "X-Two: %25", "--expect-version", "v2"]
+    with Server(serve) as server:
+        agents = [Agent(binary), Agent(binary)]
+        addresses = [word for a in agents for word in ("--generator", f"127.0.0.1:{a.port}")]
+        url = f"http://127.0.0.1:{server.port}/x?y=1"
+        try:
+            good = CliRunner().invoke(app, ["coordinator", url, *addresses, *plan, *asked, "--expect-body", "hallo"])
+            wrong = CliRunner().invoke(app, ["coordinator", url, *addresses, *plan, "--expect-body", "tschüs"])
+            status = CliRunner().invoke(app, ["coordinator", url, *addresses, *plan, "--expect-status", "200"])
+        finally:
+            for agent in agents:
+                agent.end()
+    results = [json.loads(r.stdout) for r in (good, wrong, status)]
+    assert results[0]["ok"] == results[0]["planned"] > 20
+    assert results[1]["errors"] == {"wrong_body": results[1]["sent"]}
+    assert results[2]["errors"] == {"bad_status": results[2]["sent"]}
+    posts = [r for r in said.values() if r.startswith(b"POST /x?y=1 HTTP/1.1\r\n")]
+    assert len(posts) == 2  # a connection of each generator
+    for request in posts:
+        assert b"\r\nX-One: 1 and more\r\n" in request
+        assert b"\r\nX-Two: %25\r\n" in request
+        assert request.endswith("\r\n\r\na b=c&ü".encode())
+
+
 HTTP, ONE = "http://127.0.0.1:1/", ["--generator", "127.0.0.1:1"]
 
 
@@ -81,6 +116,10 @@ HTTP, ONE = "http://127.0.0.1:1/", ["--generator", "127.0.0.1:1"]
         ([HTTP, *ONE, "--closed", "--connections", "0"], "can't be spread"),
         ([HTTP, *ONE, "--rate", "-5"], "more than 0"),
         ([HTTP, *ONE, "--rate", "5", "--arrivals", "ramp"], "constant or poisson"),
+        ([HTTP, *ONE, "--closed", "--header", "no colon"], "is not 'Name: value'"),
+        ([HTTP, *ONE, "--closed", "--header", "a: b\r\nc: d"], "is not 'Name: value'"),
+        ([HTTP, *ONE, "--closed", "--header", "a: b\n"], "is not 'Name: value'"),
+        ([HTTP, *ONE, "--closed", "--expect-status", "6xx"], "one such as 404"),
         (["--resume"], "--checkpoint FILE"),
         (["--resume", "--checkpoint", "/nowhere/at/all"], "can't read the checkpoint"),
     ],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import shutil
 import sys
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ import pytest
 
 from coebench import plugins
 from coebench.contract import Burst, EngineError, LoadPlan, Target, Unsupported
+from coebench.lab.trees import host_tree
 from coebench.load import native
 from coebench.load.agent import Agent
 from coebench.load.prober import BayProber
@@ -118,6 +120,8 @@ def test_commands_and_what_they_cannot_do() -> None:
     for name in ("wrk", "h2load", "hey"):
         with pytest.raises(Unsupported, match="one address"):
             tool(name).command(LoadPlan(targets=(*PLAN.targets, Target("10.0.0.2", 80))))
+        with pytest.raises(Unsupported, match="plain GETs"):
+            tool(name).command(LoadPlan(targets=PLAN.targets, body="x", method="POST"))
     v6 = LoadPlan(targets=(Target("fd00::1", 80),))
     assert tool("wrk").command(v6)[-1] == "http://[fd00::1]:80/"
 
@@ -159,3 +163,25 @@ def test_a_load_by_wrk_is_told_as_ours_is(prober: BayProber) -> None:
     assert {b.phase for b in bursts} <= {"measured", "drain"}
     assert sum(b.seconds for b in bursts if b.phase == "measured") == pytest.approx(1.0, abs=0.01)
     assert bursts[0].latency_ms["p50"] > 0
+
+
+def test_the_benchmark_takes_the_peers_from_the_labs_tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    spec = importlib.util.spec_from_file_location("peers", Path(__file__).parents[2] / "benchmarks" / "load" / "peers.py")
+    assert spec and spec.loader
+    peers = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(peers)
+    monkeypatch.setenv("COEBENCH_CACHE", str(tmp_path))
+    monkeypatch.setenv("PATH", str(tmp_path / "nothing"))
+    options = {"coeload": "x", "nginx": None, "pairs": 1, "seconds": 1.0, "realtime": False, "peers": "wrk,hey"}
+    options |= {"server_core": 0, "generator_core": 0}
+    assert peers.lab_tree() is None
+    without = peers.Bench(SimpleNamespace(**options, tree=None)).missing()
+    assert without.startswith("wrk, hey, nginx: ")
+    assert "coebench lab install" in without
+    for name in ("bin/wrk", "bin/hey", "sbin/nginx"):
+        file = host_tree().path / "usr" / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.touch(0o755)
+    bench = peers.Bench(SimpleNamespace(**options, tree=peers.lab_tree()))
+    assert bench.missing() == ""
+    assert bench.tool("wrk") == str(host_tree().path / "usr/bin/wrk")
