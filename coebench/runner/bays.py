@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -32,19 +33,15 @@ class TrialBays:
             if self._closed:
                 raise BayFailed(f"bay {name}: its trial has ended")
             self._there.add(name)
-        try:
-            with self._noting(name):
-                return self._provisioner.create(name, msgspec.structs.replace(self._spec, nodes=nodes), self._journal, observe)
-        finally:
-            if self._closed:  # it was asked for just when the trial was given up
-                self._delete(name, observe)
+        with self._step(name, observe):
+            return self._provisioner.create(name, msgspec.structs.replace(self._spec, nodes=nodes), self._journal, observe)
 
     def resize(self, bay: Bay, nodes: int, observe: Observe) -> Bay:
-        with self._noting(bay.name):
+        with self._step(bay.name, observe):
             return self._provisioner.resize(bay, nodes, observe)
 
     def replace_node(self, bay: Bay, node: str, observe: Observe) -> Bay:
-        with self._noting(bay.name):
+        with self._step(bay.name, observe):
             return self._provisioner.replace_node(bay, node, observe)
 
     def refuses(self) -> Mapping[str, str]:
@@ -55,17 +52,18 @@ class TrialBays:
     def upgrade(self, bay: Bay, observe: Observe) -> Bay:
         if not isinstance(self._provisioner, UpgradingPort):
             raise Unsupported("upgrading a bay", f"the provisioner '{self._provisioner.name}' can't")
-        with self._noting(bay.name):
+        with self._step(bay.name, observe):
             return self._provisioner.upgraded(bay, observe)
 
     def delete(self, bay: Bay, observe: Observe) -> None:
-        with self._noting(bay.name):
+        with self._step(bay.name, observe):
             self._provisioner.delete(bay, self._journal, observe)
         with self._lock:
             self._there.discard(bay.name)
 
     @contextlib.contextmanager
-    def _noting(self, name: str) -> Iterator[None]:
+    def _step(self, name: str, observe: Observe) -> Iterator[None]:
+        """One step of a bay's life. One that ends after the trial was given up may have made again what `close` took away."""
         try:
             yield
         except Unsupported:
@@ -74,6 +72,9 @@ class TrialBays:
             with self._lock:
                 self._wrong.add(name)
             raise
+        finally:
+            if self._closed:
+                self._delete(name, observe)
 
     def wrong(self, every: bool) -> list[tuple[str, str]]:
         """Of the bays that are there still those of which a step failed, or `every` one: name and label. Their logs are worth

@@ -9,8 +9,10 @@ import json
 import os
 import signal
 import sys
+import threading
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, ClassVar
 
 import pytest
@@ -21,6 +23,7 @@ from coebench.contract import (
     BadInput,
     Bay,
     BayFailed,
+    BaySpec,
     Better,
     Capability,
     Metric,
@@ -37,6 +40,7 @@ from coebench.results.model import Result
 from coebench.runner import plan as plans
 from coebench.runner import run as running
 from coebench.runner.baseline import Baseline
+from coebench.runner.bays import TrialBays
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "examples/driver-toy"))
 from coebench_toy import ToyDriver
@@ -306,3 +310,32 @@ def test_logs_are_kept_of_bays_that_a_scenario_made_and_that_failed(
     logs = folder / "logs" / trial.id
     assert sorted(p.name for p in logs.iterdir()) == kept
     assert all((logs / label / "engine.log").is_file() for label in kept)
+
+
+def test_a_step_that_ends_after_its_trial_leaves_no_bay() -> None:
+    """A resize that is under way when the trial is given up makes hosts anew, which `close` had just taken away."""
+    there: set[str] = set()
+    begun, closed = threading.Event(), threading.Event()
+
+    def resize(bay: Any, nodes: int, observe: Any) -> Any:
+        begun.set()
+        assert closed.wait(10)
+        there.add(bay.name)
+        return bay
+
+    provisioner: Any = SimpleNamespace(
+        name="lab",
+        create=lambda name, *_: there.add(name) or SimpleNamespace(name=name),
+        resize=resize,
+        delete=lambda bay, *_: there.discard(getattr(bay, "name", bay)),
+    )
+    none: Any = None
+    bays = TrialBays(provisioner, "p", BaySpec(coe="toy", nodes=1), none)
+    made = bays.create("x", 1, none)
+    late = threading.Thread(target=bays.resize, args=(made, 2, none))
+    late.start()
+    assert begun.wait(10)
+    bays.close(none)
+    closed.set()
+    late.join(10)
+    assert there == set()
