@@ -22,5 +22,6 @@ if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null && ! perl -MDigest::SHA -
 fi
 echo "setup: virtual environment in $VENV"
 "$PYTHON" -m venv "$VENV"
+echo "setup: packages from PyPI (a minute or two)"
 "$VENV/bin/python" -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 echo "setup: $("$VENV/bin/coebench" --version) is in $VENV/bin"

@@ -69,6 +69,7 @@ def debian(name: str, variant: str, packages: tuple[str, ...]) -> Artefact:
 
     def build(work: Path, out: Path, say: Say) -> None:
         apt_update(say)
+        say(f"building {name} of Debian's packages")
         download(("mmdebstrap",), work)
         tool = work / "tool"
         tool.mkdir(exist_ok=True)
