@@ -22,7 +22,7 @@ def run(program: Path, words: Sequence[str], tell: Callable[[str], None]) -> int
     as_json = "--json" in words
     ours, theirs = os.pipe()
     with open(ours, "rb") as facts:
-        command = [str(program), "run", *words, f"--facts={theirs}"]
+        command = [str(program), "run", f"--facts={theirs}", *words]
         process = subprocess.Popen(command, pass_fds=(theirs,), stdout=subprocess.DEVNULL if as_json else None)
         os.close(theirs)
         with _handed_on(process):

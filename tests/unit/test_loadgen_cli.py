@@ -56,4 +56,14 @@ def test_bad_input_is_one_line() -> None:
         [sys.executable, "-m", "coebench", "loadgen", "run", "https://127.0.0.1:1/"], capture_output=True, text=True
     )
     assert p.returncode == 2
+    assert p.stdout == ""
     assert len(p.stderr.strip().splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "says"), [(["http://127.0.0.1:1/", "--rate"], "--rate wants a value"), ([], "run wants a URL")]
+)
+def test_what_is_missing_is_said_of_what_was_typed(words: list[str], says: str) -> None:
+    p = subprocess.run([sys.executable, "-m", "coebench", "loadgen", "run", *words], capture_output=True, text=True)
+    assert p.returncode == 2
+    assert says in p.stderr
