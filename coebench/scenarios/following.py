@@ -48,10 +48,10 @@ class Following:
     def __exit__(self, t: type[BaseException] | None, e: BaseException | None, tb: TracebackType | None) -> None:
         self._stop.set()
         self._watch.close()
-        for probe in self._probes.values():
-            self.trial.prober.unwatch(probe)
-        for thread in self._threads:
+        for thread in self._threads:  # first: until it has ended, the engine's may have one more address asked
             thread.join(timeout=5)
+        for probe in list(self._probes.values()):
+            self.trial.prober.unwatch(probe)
 
     def _engine(self) -> None:
         """The engine's changes, as they come; addresses go straight on to the prober."""
