@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 import msgspec
 
 from ..contract import BadInput, Better, Capability, Metric, Observation, Room, Sample, ServiceSpec, Trial
+from . import checks
 from .following import Following, until_answering, until_silent
 from .timing import START
 
@@ -94,9 +95,7 @@ class Deploy:
         return SETTINGS[profile]
 
     def check(self, settings: Mapping[str, Any], bay_nodes: int) -> None:
-        counts = settings["instances"]
-        if not isinstance(counts, list) or not counts or not all(isinstance(n, int) and 0 < n <= 1000 for n in counts):
-            raise BadInput(f"deploy: 'instances' is a list of numbers from 1 to 1000, not {counts!r}")
+        checks.numbers(self.name, settings, "instances", 1, 1000)
         for name in ("cpu", "memory_mib", "timeout"):
             value = settings[name]
             if isinstance(value, bool) or not isinstance(value, int | float) or value < 0:

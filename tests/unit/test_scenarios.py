@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from coebench.contract import Observation, Sample
+from coebench.contract import BadInput, Observation, Sample
 from coebench.scenarios.deploy import Deploy
 from coebench.scenarios.serve import Serve
 
@@ -134,3 +134,10 @@ def test_each_second_of_a_load_is_observed_with_what_it_is_of():
     ((name, at, data),) = seen
     assert (name, at) == ("load.second", 5.0)
     assert data["ok"] == 98 and data["errors"] == {"timeout": 1} and data["loop"] == "open" and "at" not in data
+
+
+@pytest.mark.parametrize("instances", [[3, 3], [], [0], [1001], "3", [True]])
+def test_deploy_takes_a_list_of_different_numbers(instances: object) -> None:
+    settings = {**Deploy().settings("smoke"), "instances": instances}
+    with pytest.raises(BadInput, match="'instances'"):
+        Deploy().check(settings, 3)
