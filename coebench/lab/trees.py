@@ -18,6 +18,7 @@ from . import paths
 from .cache import Artefact, Say, held, key, locked
 
 SUITE = "bookworm"
+RETRIES = 5  # of each package's download
 _children: set[subprocess.Popen[Any]] = set()
 
 # What hosts run, by who needs it. One tree for all engines: a host is the same whatever runs on it.
@@ -78,6 +79,7 @@ def debian(name: str, variant: str, packages: tuple[str, ...]) -> Artefact:
         # in a pid namespace, so that all its helpers end with it
         alone = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"]
         command = [*alone, "perl", str(tool / "usr/bin/mmdebstrap"), "--mode=root", f"--variant={variant}"]
+        command += [f'--aptopt=Acquire::Retries "{RETRIES}"']  # one of hundreds of packages may be cut off
         command += ["--include=" + ",".join(packages), SUITE, str(out), "-"]
         sources = "".join(f"deb {line}\n" for line in apt_sources())
         run(command, cwd=work, stdin=sources)
@@ -205,6 +207,8 @@ def run(command: list[str], cwd: Path | None = None, stdin: str | None = None) -
     with child(command, cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, errors="replace", **how) as p:
         out, err = p.communicate(stdin)
     if p.returncode:
-        tail = " / ".join(err.strip().splitlines()[-4:])
+        lines = err.strip().splitlines()
+        told = [line for line in lines if line.startswith(("E: Failed to fetch", "Err:"))][:2]  # apt's own reason is far above
+        tail = " / ".join([*told, *lines[-4:]])
         raise BadInput(f"'{' '.join(command[:6])}…' failed: {tail}")
     return str(out)

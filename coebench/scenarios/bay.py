@@ -133,7 +133,7 @@ class BayLife:
                 raise BadInput(f"bay: '{name}' is a number from {least} to {most}, not {settings[name]!r}")
 
     def bays(self, settings: Mapping[str, Any]) -> Sequence[tuple[int, int]]:
-        return [(settings["bays"], n + settings["more"]) for n in settings["nodes"]]
+        return [(count, nodes + settings["more"]) for nodes, count in _cases(settings)]
 
     def least_seconds(self, settings: Mapping[str, Any]) -> float:
         return LEAST * len(settings["nodes"])
