@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping
 from ..contract import BadInput
 from ..scenarios.slo import ERRORS, KEPT_UP, Slo
 from . import gates
-from .model import Gate, MetricResult, Result
+from .model import Gate, MetricResult, Result, Values
 
 SCENARIO = "serve"
 
@@ -38,11 +38,16 @@ def judge(slo: Slo, result: Result, *, strict: bool = True) -> Gate:
             fixed.setdefault(at, {})[m.name] = m
     failed: list[str] = []
     passed: list[str] = []
+    points = {}
     for at in dict.fromkeys([*fixed, *found]):
+        of = [row for row in (found.get(at), *fixed.get(at, {}).values()) if row]
+        points[at] = {s: any(_asked(row.values[s]) for row in of if s in row.values) for row in of for s in row.values}
+    for at, subjects in points.items():
         rows = fixed.get(at, {})
         searched = found.get(at)
-        of = [row for row in (searched, *rows.values()) if row]
-        for subject in dict.fromkeys(s for row in of for s in row.values):
+        for subject, asked in subjects.items():
+            if not asked and any(elsewhere.get(subject) for elsewhere in points.values()):
+                continue  # a point of the grid that this COE has not, as a routing that it refuses
             ok, said = _one(slo, subject, searched, rows)
             (passed if ok else failed).append(f"{gates.setting_of(subject, dict(at))} {said}")
     if not (passed or failed):
@@ -51,6 +56,10 @@ def judge(slo: Slo, result: Result, *, strict: bool = True) -> Gate:
             raise BadInput(said)
         return Gate(text=text, passed=False, reason=said)
     return Gate(text=text, passed=not failed, reason=gates.reasons(failed or passed))
+
+
+def _asked(cell: Values) -> bool:
+    return bool(cell.n or cell.failed or cell.timed_out or cell.skipped)
 
 
 def _one(slo: Slo, subject: str, searched: MetricResult | None, fixed: Mapping[str, MetricResult]) -> tuple[bool, str]:

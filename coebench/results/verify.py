@@ -237,13 +237,15 @@ def differences(old: Result, new: Result) -> list[str]:
     """In what two results of the same run differ: rows, and all else by the field's name. Empty where in nothing."""
     out = []
     before, after = ({(m.scenario, m.name, tuple(m.factors.items())): m for m in r.metrics} for r in (old, new))
+    known = {key[:2] for key in before}
     for key in dict.fromkeys([*before, *after]):
         name = f"{key[0]}.{key[1]}" + "".join(f" {k}={v}" for k, v in key[2])
         if key not in after:
             out.append(f"{name} is there no more")
         elif key not in before:
-            out.append(f"{name} is new")
-        elif before[key] != after[key]:
+            if key[:2] in known:  # else a metric that came after this result was made
+                out.append(f"{name} is new")
+        elif before[key].values != after[key].values:  # the words about a metric may have changed since
             a, b = before[key], after[key]
             subjects = [s for s in dict.fromkeys([*a.values, *b.values]) if a.values.get(s) != b.values.get(s)]
             out.append(f"{name} has other figures" + (f" of {', '.join(subjects)}" if subjects else ""))

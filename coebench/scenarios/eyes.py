@@ -101,6 +101,9 @@ class Eyes(Following):
             try:
                 self._watch.close()
                 self._watch = self.trial.driver.watch(self.service)
+                if self._stop.is_set():  # `__exit__` has closed the old one
+                    self._watch.close()
+                    return
                 listed = {i.id for i in self.trial.driver.instances(self.service)}
             except EngineError:
                 continue

@@ -104,8 +104,12 @@ class Heal:
                 failed[fault] = e
             else:
                 continue
-            with trial.phase(f"remove {fault}", DEPLOY):
-                trial.remove(_service(fault))
+            try:
+                with trial.phase(f"remove {fault}", DEPLOY):
+                    trial.remove(_service(fault))
+            except EngineError as e:  # the engine is still away: there is nothing to do to a service that can't be made
+                failed.setdefault(fault, e)
+                break
         if failed:
             told = "; ".join(f"{fault}: {e}" for fault, e in failed.items())
             raise EngineError(f"{len(failed)} of {len(trial.settings['faults'])} faults", told)
@@ -124,7 +128,7 @@ class Heal:
             self._settle(trial, eyes, fault, wanted)
             result = eyes.end()
             if result.saturated:
-                names = ["failed", "slow", "last_error"]
+                names = ["failed", "failed_at_return", "slow", "last_error", "good_rate", "latency_p99", "latency_ratio"]
                 trial.observe("load.saturated", reason=result.saturated, factors={"fault": fault}, metrics=names)
         with trial.phase(f"remove {fault}", DEPLOY):
             trial.remove(service)

@@ -23,6 +23,7 @@ from ..contract import (
     Sample,
     ServiceSpec,
     Strategy,
+    Support,
     Trial,
     Unsupported,
 )
@@ -130,7 +131,7 @@ class Operations:
     def _possible(self, trial: Trial) -> list[str]:
         """What was asked for, without what the COE has not. Raises Unsupported where nothing is left."""
         asked = list(_asked(trial.settings))
-        updating = trial.driver.capabilities()[Capability.UPDATE]
+        updating = trial.driver.capabilities().get(Capability.UPDATE, Support(False, "its driver does not say"))
         lacking = [o for o in asked if o in REPLACING and not updating.ok]
         if lacking == asked:
             raise Unsupported(", ".join(lacking), updating.reason)

@@ -34,9 +34,20 @@ def requests(facts: Iterable[Observation], begin: float, end: float) -> Requests
         return None
     told = [m for o in seconds for m in o.data["mishaps"] if begin <= m[0] <= end]
     failed = sorted(m[0] for m in told if m[3] != "slow")
-    timeless = sum(o.data["untold"] + o.data["unsent"] for o in seconds if o.at > begin)
-    timeless += sum(o.data["inflight"] for o in facts if o.name == "load")
-    return Requests(failed, len(told) - len(failed), len(failed) + timeless)
+    mine = [o for o in seconds if o.at > begin]
+    lost = sum(map(_failed_untold, mine))
+    slow = len(told) - len(failed) + sum(o.data["untold"] for o in mine) - lost
+    timeless = lost + sum(o.data["unsent"] for o in mine) + sum(o.data["inflight"] for o in facts if o.name == "load")
+    return Requests(failed, slow, len(failed) + timeless)
+
+
+def _failed_untold(second: Observation) -> int:
+    """Of the mishaps of a second that were too many to be told one by one, those that failed; the others were slow."""
+    untold = int(second.data["untold"])
+    if "errors" not in second.data:  # a run of before seconds told their errors
+        return untold
+    told = sum(m[3] != "slow" for m in second.data["mishaps"])
+    return min(untold, max(0, int(sum(second.data["errors"].values())) - told))
 
 
 class Served(NamedTuple):

@@ -67,13 +67,14 @@ class UpdateUnderLoad:
     def longest(self, settings: Mapping[str, Any]) -> float:
         """Seconds that a trial with these settings takes at most."""
         good = sum(s != BAD for s in settings["strategies"])
-        each = 2 * DEPLOY + settings["before"] + 10
+        each = 2 * DEPLOY + settings["before"] + 10 + (SATURATION + 30 if settings["fraction"] else 0)
         return float(
             len(settings["strategies"]) * each + good * settings["timeout"] + settings["bad_window"] + settings["timeout"]
         )
 
     def least_seconds(self, settings: Mapping[str, Any]) -> float:
-        return float(sum(settings["before"] + (settings["bad_window"] if s == BAD else 0) for s in settings["strategies"]))
+        each = settings["before"] + (SATURATION if settings["fraction"] else 0)
+        return float(sum(each + (settings["bad_window"] if s == BAD else 0) for s in settings["strategies"]))
 
     def room(self, settings: Mapping[str, Any], spec: ServiceSpec) -> Sequence[Room]:
         """With what the strategies have above the wanted number."""
@@ -124,9 +125,8 @@ class UpdateUnderLoad:
             result = eyes.end()
             if result.saturated:
                 factors = {"strategy": strategy}
-                trial.observe(
-                    "load.saturated", reason=result.saturated, factors=factors, metrics=["failed", "slow", "last_error"]
-                )
+                spoilt = ["failed", "slow", "last_error", "without_downtime"]
+                trial.observe("load.saturated", reason=result.saturated, factors=factors, metrics=spoilt)
         with trial.phase(f"remove {strategy}", DEPLOY):
             trial.remove(service)
 
@@ -195,5 +195,15 @@ def _rate(trial: Trial, service: str, strategy: str, s: Mapping[str, Any]) -> fl
         count = connections(0, s["instances"], 1)
         most = trial.prober.load(LoadPlan(targets=targets, connections=count, duration=SATURATION, warmup=0.5))
     rate = max(1.0, float(s["fraction"]) * most.achieved_rps)
-    trial.observe("update.rate", service=service, strategy=strategy, saturation=most.achieved_rps, rate=rate)
+    trial.observe(
+        "update.rate",
+        service=service,
+        strategy=strategy,
+        saturation=most.achieved_rps,
+        saturated=most.saturated,
+        rate=rate,
+    )
+    if most.saturated:
+        said = f"update-under-load, {strategy}: what the service serves at most is not known, the generator was at its limit: "
+        trial.observe("warning", text=f"{said}{most.saturated}; {rate:.0f}/s is a smaller share of it than was asked for")
     return rate

@@ -144,6 +144,7 @@ def test_bays_that_a_scenario_makes_itself_are_reckoned_together() -> None:
     fitted(large, scenarios=["bay"], settings={"bay": {"nodes": [4], "bays": 2, "more": 2}})
     with pytest.raises(BadInput, match="bay on k8s, 2 bays of up to 7 nodes at one time: 14 nodes"):
         fitted(large, scenarios=["bay"], settings={"bay": {"nodes": [1, 5], "bays": 2, "more": 2}})
+    fitted(large, scenarios=["bay"], settings={"bay": {"nodes": [1, 5], "bays": [4, 1], "more": 2}})  # a number for each
 
 
 def test_the_lab_says_so_of_bays_that_it_can_not_hold_at_once(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -85,6 +85,14 @@ def test_each_point_of_the_grid_and_each_subject_counts():
     assert not judged(*rows).passed  # nothing is known of swarm
 
 
+def test_a_routing_that_a_coe_refuses_is_not_held_against_it():
+    refused = fixed(p99=Values(), errors=Values(), achieved=Values(), routing="native")
+    refused = (row("offered", {"routing": "native"}, k8s=Values()), *refused[1:])
+    gate = judged(*fixed(routing="endpoints"), *refused)
+    assert gate.passed and gate.reason == f"k8s[routing=endpoints] met it at {FIXED}"
+    assert not judged(*refused).passed  # nowhere was it asked
+
+
 def test_a_run_without_serve_is_refused_and_after_a_run_has_failed():
     other = MetricResult(scenario="deploy", name="last", unit="s", better=Better.LOWER, title="x", values={"k8s": Values()})
     with pytest.raises(BadInput, match="about nothing in this run"):

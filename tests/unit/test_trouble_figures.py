@@ -248,6 +248,16 @@ def test_a_bad_version_that_stops_and_goes_back() -> None:
     assert (s["bad_stopped"], s["rate"]) == (1, 400)
 
 
+def test_slow_answers_that_were_too_many_to_tell_are_no_failures() -> None:
+    told = [[104.5, 104.5, 104.7, "slow", "a"], [104.6, 104.6, 104.7, "reset", "a"]]
+    crowded = obs(105, "load.second", mishaps=told, untold=50, unsent=0, errors={"reset": 4})
+    found = stretch.requests([crowded], 100, 110)
+    assert found and (len(found.failed), found.failures, found.slow) == (1, 4, 1 + 47)
+    before = obs(105, "load.second", mishaps=told, untold=50, unsent=0)  # recorded before seconds told their errors
+    found = stretch.requests([before], 100, 110)
+    assert found and (found.failures, found.slow) == (51, 1)
+
+
 def test_areas_and_levels() -> None:
     steps = [(0.0, 3), (10.0, 2), (12.0, 3)]
     assert stretch.level(steps, 11) == 2

@@ -72,7 +72,8 @@ class LiveWeb:
         if self._closed.is_set():
             return
         if self._watching:
-            self._plots_due = 0.0
+            with self._drawing:
+                self._plots_due = 0.0
             self._draw()
         self._closed.set()
         with self._changed:
