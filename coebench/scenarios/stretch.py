@@ -46,8 +46,9 @@ def _failed_untold(second: Observation) -> int:
     untold = int(second.data["untold"])
     if "errors" not in second.data:  # a run of before seconds told their errors
         return untold
+    failed: int = sum(second.data["errors"].values())
     told = sum(m[3] != "slow" for m in second.data["mishaps"])
-    return min(untold, max(0, int(sum(second.data["errors"].values())) - told))
+    return min(untold, max(0, failed - told))
 
 
 class Served(NamedTuple):
