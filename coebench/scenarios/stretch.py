@@ -48,7 +48,8 @@ def _failed_untold(second: Observation) -> int:
         return untold
     failed: int = sum(second.data["errors"].values())
     told = sum(m[3] != "slow" for m in second.data["mishaps"])
-    return min(untold, max(0, failed - told))
+    lost: int = max(0, failed - told)
+    return min(untold, lost)
 
 
 class Served(NamedTuple):
