@@ -262,6 +262,8 @@ def clean(provisioner: str = "lab", *, run: str = "", foreign: bool = False) -> 
     """End and remove all that earlier runs left; returns what was removed. `run`, `foreign`: of provisioner magnum alone, as
     MagnumProvisioner.clean has them."""
     giver = plugins.load("provisioners", provisioner, "provisioner")()
-    removed: tuple[str, ...] = giver.clean(run, foreign) if run or foreign else giver.clean()
-    keys = drop_private()
+    try:
+        removed: tuple[str, ...] = giver.clean(run, foreign) if run or foreign else giver.clean()
+    finally:  # what does not go keeps no keys
+        keys = drop_private()
     return (*removed, f"the keys of {keys} processes that have ended") if keys else removed

@@ -189,6 +189,8 @@ def _credentials(bay: str) -> Path:
 
 def _forget(bay: str) -> None:
     """Remove the credentials that `_tell` wrote, and nothing that somebody else put beside them."""
+    if Path(bay).name != bay:  # a label of the cluster's says it, and anybody in the project may have set that
+        return
     folder = _credentials(bay)
     for file in FILES:
         (folder / file).unlink(missing_ok=True)

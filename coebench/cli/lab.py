@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
 import sys
 import time
@@ -71,6 +72,17 @@ def _no_release(release: str | None) -> None:
         )
 
 
+def _is_up(name: str) -> bool:
+    """Whether a bay stands; one whose record can't be read does not."""
+    from ..contract import CoebenchError
+    from ..lab import bay as bays
+
+    try:
+        return bays.LabBay.open(name).state.ready
+    except (CoebenchError, OSError):
+        return False
+
+
 @app.command()
 def up(
     coe: Annotated[str, typer.Argument(help="k8s, swarm or mesos; or magnum, a control plane of its own.")],
@@ -87,7 +99,7 @@ def up(
         lab_magnum.up(release)
         return
     _no_release(release)
-    from ..contract import BaySpec
+    from ..contract import BaySpec, CoebenchError
     from ..lab import bay as bays
     from ..lab import install as installing
     from ..lab import lock, relay
@@ -110,9 +122,10 @@ def up(
         try:
             bay = bays.LabBay.create(bay_name, spec, layers, images, step)
         except BaseException as e:
-            if bay_name in bays.names() and not bays.LabBay.open(bay_name).state.ready:
-                if isinstance(e, Exception) and (kept := bays.keep_logs(bay_name)):
-                    typer.echo(f"the engines' logs are kept in {kept}", err=True)
+            if bay_name in bays.names() and not _is_up(bay_name):
+                with contextlib.suppress(CoebenchError, OSError):  # such as a full disk, which must not keep the bay
+                    if isinstance(e, Exception) and (kept := bays.keep_logs(bay_name)):
+                        typer.echo(f"the engines' logs are kept in {kept}", err=True)
                 bays.erase(bay_name)
             raise
         typer.echo(f"{time.monotonic() - begun:6.2f} s  ready", err=True)

@@ -48,7 +48,10 @@ def drop_private() -> int:
     gone = 0
     with _alone(base):
         for folder in base.glob("process-*"):
-            holder = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            try:
+                holder = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            except FileNotFoundError:  # its process has just ended, and has removed it
+                continue
             try:
                 fcntl.flock(holder, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:

@@ -78,7 +78,11 @@ def _network() -> list[Finding]:
         ("bridge", "no", "bays have no switch"),
         ("vxlan", "note", "Swarm has no overlay networks"),
     ):
-        if not netns.has_link(kind):
+        try:
+            there = netns.has_link(kind)
+        except OSError as e:  # root of a container alone
+            return [Finding("no", "namespaces", f"none can be made here ({e.strerror}): run it on the machine itself")]
+        if not there:
             found.append(Finding(verdict, kind, f"not in this kernel: {use}"))
     tree = trees.host_tree()
     if not tree.ready:

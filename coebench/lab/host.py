@@ -97,6 +97,8 @@ class Host(msgspec.Struct, kw_only=True):
         begin = Path(s.images) / "data"
         if s.role is Role.NODE and begin.is_dir() and not any((d / "data").iterdir()):
             shutil.copytree(begin, d / "data", symlinks=True, copy_function=_share, dirs_exist_ok=True)
+        if cgroups.version() == 2:  # of a host that crashed: it hands controllers on, so no process could enter it
+            cgroups.remove(self.cgroup)
         joins = cgroups.create(self.cgroup, s.cpu, s.memory)
         argv = [str(d), s.name, f"{s.address}/{s.bits}", s.gateway, s.layers[-1], ":".join(s.layers), *s.payload]
         net = os.open(f"/proc/{switch.pid}/ns/net", os.O_RDONLY)

@@ -11,6 +11,8 @@ from types import TracebackType
 from ..contract import BadInput
 from . import paths
 
+LOOK = 0.2  # seconds that `free` of another process may hold it, at the very most
+
 
 class Lock:
     """Held until closed or until the process ends, however it ends: the kernel gives it back."""
@@ -45,15 +47,23 @@ def free() -> None:
 
 def _locked(kind: int) -> int:
     file = paths.state() / "lock"
-    file.parent.mkdir(parents=True, exist_ok=True)
-    fd = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
-        fcntl.flock(fd, kind | fcntl.LOCK_NB)
-    except BlockingIOError:
-        holder = os.pread(fd, 4096, 0).decode(errors="replace")
-        os.close(fd)
-        raise BadInput(f"the lab is in use: {_tell(holder)}; wait for it to end, or end it") from None
-    return fd
+        file.parent.mkdir(parents=True, exist_ok=True)
+        fd = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as e:
+        raise BadInput(f"the lab's lock, {file}, can't be opened ({e.strerror}): the lab needs root") from None
+    patience = time.monotonic() + LOOK
+    while True:
+        try:
+            fcntl.flock(fd, kind | fcntl.LOCK_NB)
+            return fd
+        except BlockingIOError:
+            if time.monotonic() < patience:  # somebody may only be looking whether it is free
+                time.sleep(0.01)
+                continue
+            holder = os.pread(fd, 4096, 0).decode(errors="replace")
+            os.close(fd)
+            raise BadInput(f"the lab is in use: {_tell(holder)}; wait for it to end, or end it") from None
 
 
 def _tell(holder: str) -> str:

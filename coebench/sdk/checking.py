@@ -8,7 +8,7 @@ from typing import Any
 
 from .. import plugins
 from ..conformance import Bench, Outcome, Report, behaviours
-from ..contract import Access, BadInput, Bay, BaySpec, Driver, Provisioner
+from ..contract import Access, BadInput, Bay, BaySpec, Driver, HoldingPort, Provisioner
 from ..runner.connecting import connect
 
 
@@ -22,20 +22,26 @@ class NoJournal:
 @contextlib.contextmanager
 def bay(provisioner: Provisioner, spec: BaySpec, name: str, say: Callable[[str], None]) -> Iterator[Bay]:
     """A bay for a while; this thread is in its network meanwhile. Raises BadInput if there are leftovers."""
+    if isinstance(provisioner, HoldingPort):
+        provisioner.free()
     provisioner.check(spec)
     if left := provisioner.leftovers():
         raise BadInput(f"up, or left by an earlier run: {', '.join(left[:3])}; coebench clean takes all of it away")
-    provisioner.prepare((spec.coe,), say)
 
     def observe(name: str, *, at: float | None = None, **data: Any) -> None: ...
 
     made: Bay | None = None
     try:
-        made = provisioner.create(name, spec, NoJournal(), observe)
-        with provisioner.network(made):
-            yield made
+        provisioner.prepare((spec.coe,), say)
+        try:
+            made = provisioner.create(name, spec, NoJournal(), observe)
+            with provisioner.network(made):
+                yield made
+        finally:
+            provisioner.delete(made or name, NoJournal(), observe)
     finally:
-        provisioner.delete(made or name, NoJournal(), observe)
+        if isinstance(provisioner, HoldingPort):
+            provisioner.release()
 
 
 @contextlib.contextmanager

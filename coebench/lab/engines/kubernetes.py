@@ -4,6 +4,7 @@ and containerd with CNI on every node."""
 from __future__ import annotations
 
 import base64
+import functools
 import http.client
 import json
 import os
@@ -50,7 +51,16 @@ TIMEOUTS = {
 
 
 def program_version(program: Path) -> tuple[int, int, int]:
-    """What one of Kubernetes' programs says to --version. Raises BadInput."""
+    """What one of Kubernetes' programs says to --version; asked once, for a bay is opened often. Raises BadInput."""
+    try:
+        state = program.stat()
+    except OSError as e:
+        raise BadInput(f"{program} --version doesn't tell a version: {e}") from None
+    return _asked_version(program, state.st_mtime_ns, state.st_size)
+
+
+@functools.cache
+def _asked_version(program: Path, *state: int) -> tuple[int, int, int]:
     try:
         p = subprocess.run([program, "--version"], capture_output=True, text=True, errors="replace", timeout=20)
         said = (p.stdout + p.stderr).strip()

@@ -51,9 +51,10 @@ def _request() -> tuple[str, str]:
     subject = x509.Name(
         [x509.NameAttribute(NameOID.COMMON_NAME, "admin"), x509.NameAttribute(NameOID.ORGANIZATION_NAME, "system:masters")]
     )
-    request = x509.CertificateSigningRequestBuilder().subject_name(subject).sign(key(), hashes.SHA256())
+    mine = key()
+    request = x509.CertificateSigningRequestBuilder().subject_name(subject).sign(mine, hashes.SHA256())
     form = serialization.PrivateFormat.TraditionalOpenSSL
-    text = key().private_bytes(serialization.Encoding.PEM, form, serialization.NoEncryption()).decode()
+    text = mine.private_bytes(serialization.Encoding.PEM, form, serialization.NoEncryption()).decode()
     return text, request.public_bytes(serialization.Encoding.PEM).decode()
 
 

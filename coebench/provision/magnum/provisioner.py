@@ -207,10 +207,11 @@ class MagnumProvisioner:
                 mine.access = Access(coe=bay.spec.coe, url=cluster.api_address)
                 return mine.access
             near = {h.name: h.address for h in bay.nodes} if bay.spec.coe == "swarm" else None
-            mine.access = access.of(self.clusters, bay.spec.coe, cluster, mine.tls, near)
+            given = access.of(self.clusters, bay.spec.coe, cluster, mine.tls, near)
             if self.cloud.lab:  # what its engine has to say to the driver, timeouts among it, no cluster tells
                 options = LabBay.open(spool.bay_name(mine.uuid)).access().options
-                mine.access = msgspec.structs.replace(mine.access, options=options)
+                given = msgspec.structs.replace(given, options=options)
+            mine.access = given
         return mine.access
 
     def network(self, bay: Bay) -> AbstractContextManager[None]:

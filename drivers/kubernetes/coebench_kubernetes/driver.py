@@ -409,7 +409,7 @@ def _have_patience(rest: Any, seconds: float) -> None:
     ask = rest.request
 
     def request(*args: Any, **kw: Any) -> Any:
-        return ask(*args, **{**kw, "_request_timeout": kw.get("_request_timeout") or seconds})
+        return ask(*args, **{**kw, "_request_timeout": kw.get("_request_timeout") or (seconds, seconds)})
 
     rest.request = request
 
