@@ -25,6 +25,7 @@ def up(release: str | None) -> None:
     from ..contract import BadInput
     from ..lab import lock
     from ..lab.magnum import plane, releases
+    from ..lab.process import ended_tidily
 
     wanted = releases.named(release)
     begun = time.monotonic()
@@ -32,7 +33,7 @@ def up(release: str | None) -> None:
     def say(text: str) -> None:
         typer.echo(f"{time.monotonic() - begun:6.2f} s  {text}", err=True)
 
-    with lock.take("lab up magnum"):
+    with ended_tidily(), lock.take("lab up magnum"):
         there = plane.left()
         try:
             plane.up(say, wanted)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import secrets
 import shutil
-import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -59,9 +58,10 @@ PLATFORMS = tuple(
 def _pip(words: list[str], work: Path) -> None:
     """Run this Python's pip, with the user's own configuration of it. Raises BadInput."""
     log = work / "pip.log"
-    with open(log, "ab") as f:
-        p = subprocess.run([sys.executable, "-m", "pip", "--disable-pip-version-check", *words], stdout=f, stderr=f, cwd=work)
-    if p.returncode:
+    command = [sys.executable, "-m", "pip", "--disable-pip-version-check", *words]
+    with open(log, "ab") as f, trees.child(command, stdout=f, stderr=f, cwd=work) as p:
+        failed = p.wait()
+    if failed:
         lines = log.read_text(errors="replace").splitlines()
         told = [line for line in lines if "ERROR" in line or "No module named pip" in line] or lines
         raise BadInput(f"the lab's Magnum can't be fetched from PyPI: {' / '.join(told[-3:])} (log: {log})")

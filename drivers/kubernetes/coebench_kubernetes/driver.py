@@ -65,6 +65,7 @@ class KubernetesDriver:
         self._apps: Any = client.AppsV1Api(api)
         self._network = options.get("network", "the cluster's own CNI")
         self._closed = False
+        self._cordoned: set[str] = set()  # by `drain`; a node of a single machine, say, stays a node for that
 
     @classmethod
     def connect(cls, access: Access) -> Self:
@@ -348,7 +349,7 @@ class KubernetesDriver:
 
     def nodes(self) -> tuple[Node, ...]:
         listed = self._json("listing nodes", self._core.list_node)["items"]
-        return tuple(pods.node(n) for n in listed if not pods.controls(n))
+        return tuple(pods.node(n) for n in listed if n["metadata"]["name"] in self._cordoned or not pods.controls(n))
 
     def drain(self, node: str) -> None:
         self._cordon(node, True)
@@ -369,6 +370,8 @@ class KubernetesDriver:
         self._cordon(node, False)
 
     def _cordon(self, node: str, on: bool) -> None:
+        if on:
+            self._cordoned.add(node)
         patch = {"spec": {"unschedulable": on}}
         self._call(f"cordoning {node}", lambda: self._core.patch_node(node, patch, _preload_content=False))
 
