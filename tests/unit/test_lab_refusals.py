@@ -56,7 +56,7 @@ def test_too_little_disk_for_the_bay(refused: Refused, monkeypatch: pytest.Monke
     monkeypatch.setattr(install, "check_machine", lambda: None)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=300 << 20))
     said = refused("lab", "up", "swarm", "--nodes", "3")
-    assert f"{tmp_path}/state/lab has 300 MiB free, a bay of 1+3 hosts wants 512: set COEBENCH_STATE elsewhere" in said
+    assert f"{tmp_path}/state/lab has 300 MiB free, a swarm bay of 1+3 hosts wants 512: set COEBENCH_STATE elsewhere" in said
 
 
 def test_too_little_disk_to_build(refused: Refused, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
