@@ -10,6 +10,7 @@ import contextlib
 import http.server
 import json
 import threading
+import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -50,7 +51,11 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         self._say(202 if there else 404, None if there else {"itemNotFound": {"code": 404, "message": "no such keypair"}})
 
     def _key(self, name: str) -> tuple[str, str]:
-        return type(self).whose(self.headers["X-Auth-Token"]), name
+        """Of a user who has been deleted, in whose name tempest tidies up, Keystone tells nothing: whoever has such a name."""
+        try:
+            return type(self).whose(self.headers["X-Auth-Token"]), name
+        except urllib.error.HTTPError:
+            return next((k for k in self.keypairs if k[1] == name and k[0]), ("", name))
 
     def _say(self, status: int, body: Any) -> None:
         data = json.dumps(body).encode() if body is not None else b""
