@@ -9,9 +9,8 @@ from collections.abc import Mapping
 import msgspec
 
 from ..contract import BadInput, BaysGiven, BaysWanted, Provisioner, Room, RoomGiven, RoomWanted, Scenario, TimeWanted, Workload
+from ..scenarios.timing import BAY
 from .plan import MIB, Plan, Subject
-
-BAY_SECONDS = 2.0  # no bay of a real engine is made and taken away sooner
 
 
 def check(plan: Plan, scenarios: Mapping[str, Scenario], provisioner: Provisioner, workload: Workload) -> None:
@@ -23,7 +22,7 @@ def check(plan: Plan, scenarios: Mapping[str, Scenario], provisioner: Provisione
         each = [f"{name} {s:g} s" for name, s in _least(plan, scenarios).items() if s]
         raise BadInput(
             f"a budget of {plan.budget:g} s is too small for one block, which takes {least:g} s at least: {len(plan.subjects)} "
-            f"subjects × (bay {BAY_SECONDS:g} s{''.join(f' + {e}' for e in each)}); give it more, or fewer --scenarios"
+            f"subjects × (bay {BAY:g} s{''.join(f' + {e}' for e in each)}); give it more, or fewer --scenarios"
         )
     for subject in plan.subjects:
         _bays(plan, subject, scenarios, provisioner)
@@ -78,7 +77,7 @@ def _least(plan: Plan, scenarios: Mapping[str, Scenario]) -> dict[str, float]:
 
 def least_block(plan: Plan, scenarios: Mapping[str, Scenario]) -> float:
     """Seconds that a block takes at least, by what its settings say."""
-    return len(plan.subjects) * (BAY_SECONDS + sum(_least(plan, scenarios).values()))
+    return len(plan.subjects) * (BAY + sum(_least(plan, scenarios).values()))
 
 
 def seconds(text: str) -> float:

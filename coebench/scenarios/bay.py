@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor, wait
 from typing import Any, ClassVar
 
 from ..contract import BadInput, Better, Capability, CoebenchError, Metric, Observation, Observe, Sample, Trial
+from .timing import BAY
 
 STEPS = ("create", "up", "replace", "upgrade", "down", "delete")
 ALWAYS = ("create", "up", "replace", "down", "delete")  # `upgrade` is there only where it was asked for
@@ -42,7 +43,6 @@ PARTS = {
     "bay.api": ("api", "engine's API answers", "until the engine's API answers to the bay's own credentials"),
 }
 ASKING = ("bay.status", "magnum.retry")  # what only a provisioner tells that asks a server for its bays
-LEAST = 2.0  # seconds: no bay of a real engine is made and taken away sooner
 SETTINGS: Mapping[str, Mapping[str, Any]] = {
     "smoke": {"nodes": [1], "bays": 1, "more": 1, "timeout": 300},
     "default": {"nodes": [2, 4], "bays": 1, "more": 2, "timeout": 600},
@@ -75,7 +75,7 @@ def _metrics() -> tuple[Metric, ...]:
             unit="1",
             better=Better.LOWER,
             title="bays that failed, by what broke",
-            definition='The same bays by the kind of what was told of them, such as quota or "not in time".',
+            definition='Bays that failed, by the kind of what was told of them, such as quota or "not in time".',
         )
     )
     found.append(
@@ -136,7 +136,7 @@ class BayLife:
         return [(count, nodes + settings["more"]) for nodes, count in _cases(settings)]
 
     def least_seconds(self, settings: Mapping[str, Any]) -> float:
-        return LEAST * len(settings["nodes"])
+        return BAY * len(settings["nodes"])
 
     def run(self, trial: Trial) -> None:
         refused = trial.bays.refuses()

@@ -169,7 +169,7 @@ def test_who_does_not_know_its_nodes_leaves_it_to_the_engine() -> None:
 
 def test_a_budget_too_small_for_one_block_is_refused_with_the_arithmetic() -> None:
     with pytest.raises(
-        BadInput, match=r"5 s is too small for one block, which takes .* at least: 1 subjects × \(bay 2 s \+ churn"
+        BadInput, match=r"5 s is too small for one block, which takes .* at least: 1 subjects × \(bay 0\.7 s \+ churn"
     ):
         fitted(object(), scenarios=["churn"], budget=5.0)
     fitted(object(), scenarios=["churn"], budget=600.0)

@@ -47,7 +47,7 @@ def until(fact: Callable[[], bool], seconds: float = 10.0) -> bool:
 def begun(cache: Path, *before: str) -> tuple[subprocess.Popen[bytes], Process]:
     """A coebench that builds, and what it has started."""
     parent = subprocess.Popen([sys.executable, "-c", BUILD, *before], env={**os.environ, "COEBENCH_CACHE": str(cache)})
-    file = cache / "lab/work/thing-k/pid"
+    file = cache / "lab" / "work" / "thing-k" / "pid"
     assert until(file.exists)
     return parent, Process.of(int(file.read_text()))
 
