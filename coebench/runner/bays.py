@@ -14,6 +14,11 @@ from ..contract import Bay, BayFailed, BaySpec, CoebenchError, Journal, Observe,
 AT_ONCE = 20  # bays that are deleted at the same time
 
 
+def clean(provisioner: str) -> str:
+    """The command that takes away what is left of a provisioner's bays."""
+    return "coebench clean" if provisioner == "lab" else f"coebench clean --provisioner {provisioner}"
+
+
 class TrialBays:
     """The contract's Bays."""
 
@@ -98,6 +103,4 @@ class TrialBays:
             with self._lock:
                 self._there.discard(name)
         except (CoebenchError, OSError) as e:
-            whose = self._provisioner.name
-            where = "" if whose == "lab" else f" --provisioner {whose}"
-            observe("warning", text=f"clean-up of bay {name} failed: {e}; run coebench clean{where}")
+            observe("warning", text=f"clean-up of bay {name} failed: {e}; run {clean(self._provisioner.name)}")

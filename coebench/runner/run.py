@@ -43,7 +43,7 @@ from ..results import folder as folders
 from ..results.model import Result
 from . import fit
 from .baseline import Baseline
-from .bays import TrialBays
+from .bays import TrialBays, clean
 from .connecting import connect
 from .journal import FileJournal, JournaledDriver
 from .plan import Plan, Subject, scenarios_of
@@ -98,8 +98,9 @@ class Run:
             self.provisioner.check(plan.spec(subject))
         fit.check(plan, self.scenarios, self.provisioner, self.workload)
         if left := self.provisioner.leftovers():
-            where = "" if plan.provisioner == "lab" else f" --provisioner {plan.provisioner}"
-            raise BadInput(f"up, or left by an earlier run: {', '.join(left[:3])}; coebench clean{where} takes all of it away")
+            raise BadInput(
+                f"up, or left by an earlier run: {', '.join(left[:3])}; {clean(plan.provisioner)} takes all of it away"
+            )
         self.provisioner.prepare(tuple(dict.fromkeys(s.coe for s in plan.subjects)), self._say)
         self.folder = folders.create(self._base, self.id)
         self._journal = FileJournal(self.folder / "journal.jsonl")
@@ -313,8 +314,7 @@ class Run:
                 self.provisioner.delete(bay or name, self._journal, tell)
             except (CoebenchError, OSError) as e:
                 # The results stand; what is left is said, and `clean` finds it.
-                where = "" if self.plan.provisioner == "lab" else f" --provisioner {self.plan.provisioner}"
-                tell("warning", text=f"clean-up of bay {name} failed: {e}; run coebench clean{where}")
+                tell("warning", text=f"clean-up of bay {name} failed: {e}; run {clean(self.plan.provisioner)}")
             self._up.discard(name)
         observe("bay.deleted")
 
