@@ -105,7 +105,8 @@ def _label(row: Row) -> str:
 
 def _cell(row: Row, cell: Cell) -> str:
     interval = f" ({escape(cell.interval)})" if cell.interval else ""
-    text = f"{escape(cell.figure)}{interval}{' ~' if cell.unstable else ''}"
+    over = f" <sub>{cell.over}</sub>" if cell.over else ""
+    text = f"{escape(cell.figure)}{interval}{over}{' ~' if cell.unstable else ''}"
     if cell.best:
         text = f"**{text} ✓**"
     text += _marks(cell.notes)

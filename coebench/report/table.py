@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import msgspec
 
+from ..contract import Better
 from ..results.model import BayResult, MetricResult, Result, Values
 from . import words
 from .words import Scale, clean
@@ -14,7 +15,8 @@ from .words import Scale, clean
 
 @dataclass(frozen=True)
 class Cell:
-    """One figure. `trouble` says what trials are missing from it; `notes` are numbers of footnotes."""
+    """One figure. `trouble` says what trials are missing from it; `notes` are numbers of footnotes; `over`: how many times the
+    baseline's figure it is, where a column is one."""
 
     figure: str
     interval: str = ""
@@ -22,6 +24,7 @@ class Cell:
     unstable: bool = False
     trouble: str = ""
     notes: tuple[int, ...] = ()
+    over: str = ""
 
 
 @dataclass(frozen=True)
@@ -167,6 +170,7 @@ def _section(
             if every[s]
         }
         rows.append(Row(label="failed trials", cells=cells))
+    baseline = next((s for s, b in result.bays.items() if b.baseline), "")
     for name in dict.fromkeys(m.name for m in metrics if not m.claim_of):
         settings = [m for m in metrics if m.name == name]
         heading = len(settings) > 1
@@ -178,12 +182,12 @@ def _section(
             label = (words.setting(own) or clean(m.title)) if heading else clean(m.title)
             if own and not heading:
                 label += f", {words.setting(own)}"
-            rows.append(_row(m, label, "" if heading else scale.unit, scale, int(heading), lost, footnotes))
+            rows.append(_row(m, label, "" if heading else scale.unit, scale, int(heading), lost, footnotes, baseline))
             for c in metrics:
                 if c.claim_of == m.name and c.factors == m.factors:
                     own_scale = scale if c.unit == m.unit else words.scale(c.unit, _shown([c]))
                     unit = "" if c.unit == m.unit else own_scale.unit
-                    rows.append(_row(c, clean(c.title), unit, own_scale, int(heading) + 1, lost, footnotes))
+                    rows.append(_row(c, clean(c.title), unit, own_scale, int(heading) + 1, lost, footnotes, baseline))
     # Claims on a metric that isn't there, or at a setting of their own, must not vanish.
     placed = {(m.name, tuple(m.factors.items())) for m in metrics if not m.claim_of}
     for c in metrics:
@@ -191,7 +195,7 @@ def _section(
             own = {k: v for k, v in c.factors.items() if k not in same}
             scale = words.scale(c.unit, _shown([c]))
             label = clean(c.title) + (f", {words.setting(own)}" if own else "")
-            rows.append(_row(c, label, scale.unit, scale, 0, lost, footnotes))
+            rows.append(_row(c, label, scale.unit, scale, 0, lost, footnotes, baseline))
     return Section(clean(scenario), clean(question), words.setting(same), tuple(rows), sentences)
 
 
@@ -214,6 +218,7 @@ def _row(
     indent: int,
     lost: Mapping[str, int],
     footnotes: _Footnotes,
+    baseline: str,
 ) -> Row:
     shown = [x * scale.factor for x in _shown([m])]
     counted = m.unit in ("", "1") and all(float(s.value).is_integer() for v in m.values.values() for s in v.samples)
@@ -221,7 +226,20 @@ def _row(
     least = min((abs(x) for x in shown if x), default=0.0)
     places = 0 if counted else max(words.decimals(max(shown, default=0.0)), words.decimals(least) - 1)
     cells = {s: _cell(m, s, v, scale.factor, places, lost.get(s, 0), footnotes) for s, v in m.values.items()}
+    for subject, ratio in _over(m, baseline).items():
+        cells[subject] = replace(cells[subject], over=f"{words.times(ratio) if ratio >= 0.1 else words.number(ratio)}×")
     return Row(label=label, unit=unit, claim=bool(m.claim_of), indent=indent, cells=cells, metric=m.name, factors=m.factors)
+
+
+def _over(m: MetricResult, baseline: str) -> dict[str, float]:
+    """How many times the baseline's figure each other one is, where both are known. The engine's own account has none: without
+    an engine nobody gives one."""
+    if not baseline or m.claim_of or m.better is Better.NEITHER:
+        return {}
+    known = [r for r in m.ratios if r.ratio and not any(v.limited or v.lower_bound for v in (m.values[r.a], m.values[r.b]))]
+    return {r.a: r.ratio for r in known if r.ratio and r.b == baseline} | {
+        r.b: 1 / r.ratio for r in known if r.ratio and r.a == baseline
+    }
 
 
 def _cell(m: MetricResult, subject: str, v: Values, factor: float, places: int, lost: int, footnotes: _Footnotes) -> Cell:
@@ -267,7 +285,9 @@ def _legend(result: Result) -> tuple[str, ...]:
     if any(m.best for m in result.metrics):
         lines.append("✓ better than every other measured column, distinguishably (95 % for the row as a whole).")
     if baselines := [clean(b.engine or s) for s, b in result.bays.items() if b.baseline]:
-        lines.append(f"{', '.join(baselines)}: a baseline, never called best; a figure over it is what orchestration costs.")
+        lines.append(
+            f"{', '.join(baselines)}: a baseline, never called best. 2× is twice its median: what orchestration costs, or saves."
+        )
     if any(m.claim_of for m in result.metrics):
         lines.append("Indented beneath a figure: the engine's own account of it.")
     if any(v.censored for v in values):

@@ -186,6 +186,8 @@ class _Setter:
         text.append_text(figure)
         if cell.interval:
             text.append_text(self.text(f" ({cell.interval})", "" if cell.best else "dim"))
+        if cell.over:
+            text.append_text(self.text(f" {cell.over}", "dim"))
         if marks := ("✓" if cell.best else "") + ("~" if cell.unstable else ""):
             text.append_text(self.text(f" {marks}", style))
         text.append_text(self.text(self.marks(cell.notes), style))

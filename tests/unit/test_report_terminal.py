@@ -10,6 +10,7 @@ import pytest
 from rich.console import Console
 from synthetic import SCENARIOS, Synthetic
 
+from coebench.report.table import table
 from coebench.report.terminal import TerminalReporter
 from coebench.results.derive import derive
 from coebench.results.model import Result, RunInfo
@@ -185,3 +186,31 @@ def test_censored_median_is_a_bound(result):
     changed = msgspec.structs.replace(m, values=values)
     text = words(shown(msgspec.structs.replace(result, metrics=(changed,))))
     assert ">60" in text and "3 of 5 timed out" in text
+
+
+@pytest.mark.parametrize("first", ["k8s", "mesos"])
+def test_a_figure_is_told_as_a_multiple_of_the_baselines(tmp_path, first):
+    """Whichever column comes first, and with one trial too; what has no known ratio has none."""
+    others = [c for c in ("k8s", "swarm", "mesos") if c != first]
+    run = Synthetic(tmp_path, subjects={c: c for c in (first, *others)}, trouble=False, effect={"k8s": 2, "swarm": 1, "mesos": 6})
+    result = derive(run.write(), SCENARIOS)
+    bays = {**result.bays, "swarm": msgspec.structs.replace(result.bays["swarm"], baseline=True)}
+    laid = table(msgspec.structs.replace(result, bays=bays))
+    rows = [r for s in laid.sections for r in s.rows if r.metric == "last" and not r.claim]
+    assert rows
+    for row in rows:
+        (m,) = [m for m in result.metrics if m.name == "last" and not m.claim_of and m.factors == row.factors]
+        assert row.cells["swarm"].over == ""
+        for coe in ("k8s", "mesos"):
+            wanted = m.values[coe].median / m.values["swarm"].median
+            assert float(row.cells[coe].over.rstrip("×")) == pytest.approx(wanted, rel=0.06)
+    assert not any(c.over for s in laid.sections for r in s.rows if r.claim for c in r.cells.values())
+    assert "a baseline, never called best. 2× is twice" in words(shown(msgspec.structs.replace(result, bays=bays), 100))
+    assert not any(c.over for s in table(result).sections for r in s.rows for c in r.cells.values())
+
+
+def test_a_figure_at_the_generators_limit_is_no_multiple(result):
+    bays = {**result.bays, "swarm": msgspec.structs.replace(result.bays["swarm"], baseline=True)}
+    cells = [(r, c) for s in table(msgspec.structs.replace(result, bays=bays)).sections for r in s.rows for c in r.cells.values()]
+    assert any(c.figure.startswith("≥") for _, c in cells)
+    assert not any(c.over for _, c in cells if c.figure[:1] in ("≥", ">"))
