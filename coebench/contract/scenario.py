@@ -28,7 +28,7 @@ class Trial(Protocol):
     prober: Prober
     workload: Workload
     bays: Bays  # for scenarios that make their bays themselves (`makes_bays`): they have this, but no bay, driver or prober
-    tools: Workload  # what the prober runs in: its image has haproxy and iperf3 too, for services of a scenario's own
+    tools: Workload  # what the prober runs in: its image has haproxy, iperf3 and sockperf too, for services of a scenario's own
     settings: Mapping[str, Any]  # the scenario's settings for this run (`Scenario.settings` with the plan's changes)
     observe: Observe
 

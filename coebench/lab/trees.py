@@ -36,7 +36,7 @@ HOST_PACKAGES = (
     ),
     *("libsvn1", "libapr1", "libaprutil1", "libserf-1-1", "libutf8proc2", "libcurl4", "python3"),  # mesos
     *("iproute2", "iptables", "tini", "kmod", "procps", "curl"),  # every host
-    *("nginx-light", "haproxy", "wrk", "hey", "nghttp2-client", "iperf3", "busybox"),  # taken into images
+    *("nginx-light", "haproxy", "wrk", "hey", "nghttp2-client", "iperf3", "sockperf", "busybox"),  # taken into images
 )
 BUILD_PACKAGES = (
     *(

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import re
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, ClassVar
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, ClassVar, TypeVar
 
 import msgspec
 
@@ -17,6 +19,7 @@ from ..contract import (
     LoadPlan,
     Metric,
     Observation,
+    Ran,
     Room,
     Routing,
     Sample,
@@ -29,11 +32,19 @@ from .eyes import check_numbers, prober_nodes
 from .following import Following, until_answering
 from .stretch import metric
 
-HTTP, BULK = "network-http", "network-bulk"
-BULK_PORT = 5201
-BULK_MEMORY = 64 << 20
+Told = TypeVar("Told")
+HTTP, BULK, PING = "network-http", "network-bulk", "network-ping"
+TOOL_MEMORY = 64 << 20
+# The servers that an instance of the tools' image is started as: service → port and command.
+TOOLS: Mapping[str, tuple[int, str]] = {
+    BULK: (5201, 'exec iperf3 -s -p "$COEBENCH_PORT"'),
+    PING: (11111, 'exec sockperf server --tcp -i 0.0.0.0 -p "$COEBENCH_PORT"'),
+}
+PING_BYTES = 64
+# What sockperf says, in microseconds: "percentile 50.000 =    6.873".
+PERCENTILE = re.compile(r"percentile (\d+\.\d+) = +(\d+\.\d+)")
 DEPLOY = 60.0  # seconds until a deployment, and a removal, is given up
-PATIENCE = 20.0  # seconds until an iperf3 server that its engine calls ready must answer
+PATIENCE = 20.0  # seconds until a tool's server that its engine calls ready must answer
 SETTINGS: Mapping[str, Mapping[str, Any]] = {
     "smoke": {"instances": 3, "seconds": 1, "warmup": 0.5, "connections": 16},
     "default": {"instances": 3, "seconds": 3, "warmup": 1, "connections": 16},
@@ -56,6 +67,22 @@ class Network:
             "one TCP stream",
             "What iperf3 received of one TCP stream from the prober's place to an instance, warm-up left out. Not over a virtual "
             "address or the proxy: iperf3's two connections could meet different instances.",
+        ),
+        metric(
+            "tcp_round_trip",
+            "ms",
+            Better.LOWER,
+            "round trip of a TCP message",
+            "Median time from sending 64 bytes over one TCP connection until they are back, one message at a time, as sockperf's "
+            "ping-pong has it; both ends block in the kernel. Of one instance, or through the COE's own address; not through the "
+            "proxy, which speaks HTTP.",
+        ),
+        metric(
+            "tcp_round_trip_p99",
+            "ms",
+            Better.LOWER,
+            "round trip of a TCP message, p99",
+            "The 99th percentile of the same.",
         ),
         metric(
             "round_trip",
@@ -88,17 +115,17 @@ class Network:
     def longest(self, settings: Mapping[str, Any]) -> float:
         """Seconds that a trial with these settings takes at most."""
         each = settings["seconds"] + settings["warmup"] + PATIENCE
-        return float(6 * DEPLOY + (4 + 2 * 6) * each)
+        return float(8 * DEPLOY + (4 + 5 + 2 * 6) * each)
 
     def least_seconds(self, settings: Mapping[str, Any]) -> float:
-        return float(3 * (settings["seconds"] + settings["warmup"]))
+        return float(4 * (settings["seconds"] + settings["warmup"]))
 
     def room(self, settings: Mapping[str, Any], spec: ServiceSpec) -> Sequence[Room]:
-        """The service that answers requests, then that of iperf3, whose processor time is its image's to say."""
+        """The service that answers requests, then those of the tools, whose processor time is their image's to say."""
         count = settings["instances"]
         return (
             Room(instances=count, cpu=spec.cpu, memory=spec.memory),
-            Room(instances=count, cpu=0.0, memory=BULK_MEMORY),
+            Room(instances=count, cpu=0.0, memory=TOOL_MEMORY),
         )
 
     def check(self, settings: Mapping[str, Any], bay_nodes: int) -> None:
@@ -107,7 +134,15 @@ class Network:
 
     def run(self, trial: Trial) -> None:
         self._http(trial)
-        self._bulk(trial)
+        with self._tool(trial, BULK) as found:
+            for way, place, (address, port) in _ways(trial, found):
+                self._stream(trial, address, port, way=way, place=place)
+        with self._tool(trial, PING) as found:
+            for way, place, (address, port) in _ways(trial, found):
+                self._ping(trial, address, port, way=way, place=place)
+            if trial.driver.capabilities()[Capability.NATIVE].ok:  # else it was refused, with the reason, a while ago
+                for address, port in trial.driver.reach(PING, Routing.NATIVE).targets[:1]:
+                    self._ping(trial, address, port, way=Routing.NATIVE.value, place="any")
 
     def _http(self, trial: Trial) -> None:
         count = trial.settings["instances"]
@@ -135,66 +170,109 @@ class Network:
             if result.saturated and what == "requests":
                 trial.observe("load.saturated", reason=result.saturated, factors=where, metrics=["requests"])
 
-    def _bulk(self, trial: Trial) -> None:
-        count = trial.settings["instances"]
+    @contextlib.contextmanager
+    def _tool(self, trial: Trial, service: str) -> Iterator[Sequence[Instance]]:
+        """The instances of a service that is a tool's server, ready by the engine's word; gone afterwards, if all went well."""
+        count, (port, command) = trial.settings["instances"], TOOLS[service]
         spec = msgspec.structs.replace(
-            trial.tools.service(BULK, count, trial.tools.versions[0]),
-            command=("/bin/sh", "-c", 'exec iperf3 -s -p "$COEBENCH_PORT"'),
-            port=BULK_PORT,
+            trial.tools.service(service, count, trial.tools.versions[0]),
+            command=("/bin/sh", "-c", command),
+            port=port,
             health=None,
-            memory=BULK_MEMORY,
+            memory=TOOL_MEMORY,
             publish=True,
         )
-        with trial.phase("deploy bulk", DEPLOY) as deadline:
+        what = service.removeprefix("network-")
+        with trial.phase(f"deploy {what}", DEPLOY) as deadline:
             trial.driver.deploy(spec)
             while True:
-                found = trial.driver.instances(BULK)
+                found = trial.driver.instances(service)
                 if sum(i.state.value == "ready" for i in found) >= count:
                     break
-                deadline.waiting_for(f"{len(found)} of {count} iperf3 servers are listed")
+                deadline.waiting_for(f"{len(found)} of {count} {what} servers are listed")
                 deadline.left()
                 time.sleep(0.1)
-        for way, place, (address, port) in _ways(trial, found):
-            self._stream(trial, address, port, way=way, place=place)
-        with trial.phase("remove bulk", DEPLOY):
-            trial.remove(BULK)
+        yield found
+        with trial.phase(f"remove {what}", DEPLOY):
+            trial.remove(service)
+
+    def _asked(
+        self, trial: Trial, phase: str, argv: Sequence[str], seconds: float, understood: Callable[[Ran], Told | None]
+    ) -> Told:
+        """What a tool in the prober's place says, once it says something that is understood. Raises EngineError with its words.
+
+        Its server is ready for its engine, and may not listen yet, or still end the last test.
+        """
+        with trial.phase(phase, PATIENCE + seconds) as deadline:
+            while True:
+                ran = trial.prober.execute(argv, timeout=seconds + 10.0)
+                if (told := understood(ran)) is not None:
+                    return told
+                if deadline.left() < seconds:
+                    raise EngineError(phase, _complaint(ran))
+                time.sleep(0.2)
 
     def _stream(self, trial: Trial, address: str, port: int, **where: Any) -> None:
         s = trial.settings
         seconds, omit = max(1, round(s["seconds"])), max(0, round(s["warmup"]))
         argv = ("iperf3", "-c", address, "-p", str(port), "-t", str(seconds), "-O", str(omit), "-J", "--connect-timeout", "1000")
-        with trial.phase(f"stream {where['way']} {where['place']}", PATIENCE + seconds + omit) as deadline:
-            while True:
-                ran = trial.prober.execute(argv, timeout=seconds + omit + 10.0)
-                told = json.loads(ran.out) if ran.out.strip().startswith("{") else {}
-                if not ran.code and "end" in told and "sum_received" in told["end"]:
-                    break
-                said = told.get("error") or ran.err or ran.out
-                if deadline.left() < seconds + omit:
-                    raise EngineError(f"iperf3 to {address}:{port}", str(said))
-                time.sleep(0.2)  # it is ready for its engine, and does not listen yet, or still ends the last test
-        end = told["end"]
-        sent = end["streams"][0]["sender"]
+        phase = f"stream {where['way']} {where['place']}"
+        end = self._asked(trial, phase, argv, seconds + omit, streamed)
         trial.observe(
             "network.streamed",
             **where,
             bits=end["sum_received"]["bits_per_second"],
             retransmits=end["sum_sent"].get("retransmits"),
-            mean_rtt_us=sent.get("mean_rtt"),
+            mean_rtt_us=end["streams"][0]["sender"].get("mean_rtt"),
             cpu=end.get("cpu_utilization_percent"),
         )
+
+    def _ping(self, trial: Trial, address: str, port: int, **where: Any) -> None:
+        s = trial.settings
+        seconds = max(1, round(s["seconds"]))  # sockperf leaves 0.4 s at the beginning and 0.05 s at the end out by itself
+        argv = ("sockperf", "ping-pong", "--tcp", "-i", address, "-p", str(port), "-m", str(PING_BYTES))
+        argv += ("-t", str(seconds), "--full-rtt", "--no-rdtsc")
+        told = self._asked(trial, f"ping {where['way']} {where['place']}", argv, seconds, pinged)
+        trial.observe("network.pinged", **where, bytes=PING_BYTES, microseconds=told)
 
     def derive(self, observations: Sequence[Observation]) -> Iterable[Sample]:
         for o in observations:
             factors = {"way": str(o.data.get("way")), "place": str(o.data.get("place"))}
             if o.name == "network.streamed":
                 yield Sample(metric="throughput", value=o.data["bits"] / 1e9, factors=factors)
+            elif o.name == "network.pinged":
+                for name, percentile in (("tcp_round_trip", "p50"), ("tcp_round_trip_p99", "p99")):
+                    if percentile in o.data["microseconds"]:
+                        yield Sample(metric=name, value=o.data["microseconds"][percentile] / 1e3, factors=factors)
             elif o.name == "network.asked" and o.data["what"] == "requests":
                 yield Sample(metric="requests", value=o.data["achieved_rps"], factors=factors)
             elif o.name == "network.asked":
                 for name, percentile in (("round_trip", "p50"), ("round_trip_p99", "p99")):
                     if percentile in o.data["latency_ms"]:
                         yield Sample(metric=name, value=o.data["latency_ms"][percentile], factors=factors)
+
+
+def streamed(ran: Ran) -> dict[str, Any] | None:
+    """The `end` of iperf3's report; None if it says nothing of a test that came to its end."""
+    told = json.loads(ran.out) if not ran.code and ran.out.strip().startswith("{") else {}
+    end: dict[str, Any] = told.get("end", {})
+    return end if "sum_received" in end else None
+
+
+def pinged(ran: Ran) -> dict[str, float] | None:
+    """sockperf's percentiles of the round trip, as p50 → microseconds; None if it measured nothing, or something else."""
+    if ran.code or "Summary: Round trip is" not in ran.out:
+        return None
+    return {f"p{float(percentile):g}": float(value) for percentile, value in PERCENTILE.findall(ran.out)} or None
+
+
+def _complaint(ran: Ran) -> str:
+    """A tool's own words on why it failed: iperf3 has them in its JSON, sockperf at the end of what it printed."""
+    with contextlib.suppress(ValueError, AttributeError):
+        if said := json.loads(ran.out).get("error"):
+            return str(said)
+    lines = (ran.err or ran.out).strip().splitlines()
+    return lines[-1] if lines else f"it ended with {ran.code} and said nothing"
 
 
 def _ways(trial: Trial, instances: Sequence[Instance]) -> Iterator[tuple[str, str, tuple[str, int]]]:

@@ -152,6 +152,9 @@ def test_network(harmonised: Bench) -> None:
     observations, samples = harmonised.run("network", seconds=1, warmup=0)
     assert samples["throughput"]["endpoints", "cross node"].value > 0.1
     assert samples["round_trip"]["endpoints", "cross node"].value < samples["round_trip"]["proxy", "any"].value
+    tcp = samples["tcp_round_trip"]
+    assert 0.001 < tcp["endpoints", "same node"].value < samples["tcp_round_trip_p99"]["endpoints", "same node"].value
+    assert tcp["endpoints", "cross node"].value < samples["round_trip"]["proxy", "any"].value
     assert samples["requests"]["proxy", "any"].value > 10
     asked = {o.data["routing"] for o in observations if o.name in ("reach", "routing.refused")}
     assert asked == {"native", "proxy"}  # measured, or refused with the reason

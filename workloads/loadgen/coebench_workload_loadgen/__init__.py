@@ -15,12 +15,12 @@ SOURCES = _INSTALLED if _INSTALLED.is_dir() else Path(__file__).parent.parent / 
 
 
 class LoadgenWorkload:
-    """coeload in agent mode on COEBENCH_PORT; wrk, hey and h2load beside it, haproxy and iperf3 too."""
+    """coeload in agent mode on COEBENCH_PORT; wrk, hey and h2load beside it, haproxy, iperf3 and sockperf too."""
 
     name = "loadgen"
     image = "coebench-loadgen"
     versions = ("v1",)
-    packages = ("wrk", "hey", "nghttp2-client", "haproxy", "iperf3", "busybox")
+    packages = ("wrk", "hey", "nghttp2-client", "haproxy", "iperf3", "sockperf", "busybox")
 
     def recipe(self) -> bytes:
         return b"".join(p.read_bytes() for p in self.sources()) + Path(__file__).read_bytes()
@@ -32,7 +32,7 @@ class LoadgenWorkload:
     def build(self, tree: Path, build: Path, out: Path) -> None:
         images.skeleton(out)
         images.copy_programs(
-            tree, out, ["/usr/bin/wrk", "/usr/bin/hey", "/usr/bin/h2load", "/usr/bin/iperf3", "/usr/sbin/haproxy"]
+            tree, out, [f"/usr/bin/{p}" for p in ("wrk", "hey", "h2load", "iperf3", "sockperf")] + ["/usr/sbin/haproxy"]
         )
         images.busybox(tree, out, ("cat", "hostname", "kill", "ls", "sh", "sleep", "wget"))
         with tempfile.TemporaryDirectory(prefix="coebench-") as tmp:
