@@ -18,12 +18,13 @@ import tempfile
 import threading
 import time
 from pathlib import Path
+from typing import NamedTuple
 
 from rich.console import Console
 from rich.table import Table
 
 from coebench import plugins
-from coebench.contract import BaySpec, Target
+from coebench.contract import BaySpec, Prober, Target
 from coebench.lab import bay as bays
 from coebench.lab import install, netns
 from coebench.load.prober import BayProber
@@ -56,11 +57,82 @@ def lifetimes(coe: str, cycles: int) -> tuple[list[float], list[float]]:
     return ready, down
 
 
-def sight(count: int = 50, coe: str = "mesos") -> tuple[list[float], list[float]]:
-    """Milliseconds from the moment at which an address begins to answer until the prober has its answer, and until the
-    harness knows. The moment is known because the server is ours: a socket that begins to listen in a node's network."""
+class Seen(NamedTuple):
+    """A change of which the moment was known. `kind` as of the prober's answers. Milliseconds from it until the prober had
+    its answer, and until the harness knew."""
+
+    kind: str
+    had: float
+    told: float
+
+
+class Known:
+    """A server of ours in somebody's network, that changes when we say so: begins to listen, has another name, is gone."""
+
+    def __init__(self, pid: int, address: str, port: int) -> None:
+        self.name = "one"
+        with netns.entered(pid):
+            self.socket = socket.socket()
+        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        self.socket.bind((address, port))
+        self.thread = threading.Thread(target=self._answer, daemon=True)
+
+    def up(self) -> float:
+        begun = time.time()
+        self.socket.listen(16)
+        self.thread.start()
+        return begun
+
+    def changed(self) -> float:
+        begun = time.time()
+        self.name = "another"
+        return begun
+
+    def down(self) -> float:
+        begun = time.time()
+        self.socket.shutdown(socket.SHUT_RDWR)  # refuses from now on, and wakes the thread in accept, which close would not
+        return begun
+
+    def close(self) -> None:
+        self.socket.close()
+        self.thread.join(5)
+
+    def _answer(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                connection, _ = self.socket.accept()
+                with connection, contextlib.suppress(OSError):
+                    connection.recv(4096)
+                    head = f"HTTP/1.1 200 OK\r\nContent-Length: 3\r\nX-Coebench-Instance: {self.name}\r\n\r\n"
+                    connection.sendall(head.encode() + b"me\n")
+
+
+def seen(prober: Prober, watch: str, kind: str, begun: float) -> Seen:
+    """The prober's word that what was changed at `begun` has changed."""
+    while True:
+        answer = prober.next(5)
+        assert answer is not None, "the prober saw nothing"
+        if (answer.watch, answer.kind) == (watch, kind):
+            return Seen(kind, 1000 * (answer.at - begun), 1000 * (time.time() - begun))
+
+
+def changes(prober: Prober, pid: int, address: str, count: int) -> list[Seen]:
+    """`count` times each: an address in the network of process `pid` begins to answer, another answers there, none does."""
+    found = []
+    for i in range(count):
+        server = Known(pid, address, 20000 + i)
+        watch = prober.watch(Target(address, 20000 + i))
+        for change in (server.up, server.changed, server.down):
+            time.sleep(0.05 + 0.0013 * i)  # at another point of the prober's interval each time
+            found.append(seen(prober, watch, change.__name__, change()))
+        prober.unwatch(watch)
+        server.close()
+    return found
+
+
+def sight(count: int = 50, coe: str = "mesos") -> list[Seen]:
+    """How soon changes on a node of a new bay are seen, in the node's own network."""
     bay = make(coe, "bench-sight")
-    had, told = [], []
     try:
         with bay.network():
             driver = plugins.load("drivers", coe, "COE").connect(bay.access())
@@ -69,45 +141,12 @@ def sight(count: int = 50, coe: str = "mesos") -> tuple[list[float], list[float]
                 prober.start(60)
                 pid1 = bay.host("n1").pid1
                 assert pid1
-                address = bay.host("n1").spec.address
-                for i in range(count):
-                    port = 20000 + i
-                    watch = prober.watch(Target(address, port))
-                    time.sleep(0.05 + 0.0013 * i)  # at another point of the prober's interval each time
-                    with netns.entered(pid1.pid):
-                        server = socket.socket()
-                    server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                    server.bind((address, port))
-                    begun = time.time()
-                    server.listen(16)
-                    thread = threading.Thread(target=_answer, args=(server,), daemon=True)
-                    thread.start()
-                    while True:
-                        answer = prober.next(5)
-                        assert answer is not None, "the prober saw nothing"
-                        if answer.watch == watch and answer.kind == "up":
-                            break
-                    told.append(1000 * (time.time() - begun))
-                    had.append(1000 * (answer.at - begun))
-                    prober.unwatch(watch)
-                    server.shutdown(socket.SHUT_RDWR)  # wakes the thread in accept, which close would not
-                    server.close()
-                    thread.join(5)
+                return changes(prober, pid1.pid, bay.host("n1").spec.address, count)
             finally:
                 prober.close()
                 driver.close()
     finally:
         bay.delete()
-    return had, told
-
-
-def _answer(server: socket.socket) -> None:
-    with contextlib.suppress(OSError):
-        while True:
-            connection, _ = server.accept()
-            with connection, contextlib.suppress(OSError):
-                connection.recv(4096)
-                connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\nX-Coebench-Instance: me\r\n\r\nme\n")
 
 
 def harness(coes: list[str]) -> dict[str, float]:
@@ -145,9 +184,10 @@ def main() -> None:
             row(f"{coe}: bay of 1 + 3 ready", ready, "s", wanted)
             row(f"{coe}: bay gone", down, "s", WANTED_DOWN)
     if "sight" in what:
-        had, told = sight()
-        row("first possible answer → prober has it", had, "ms", WANTED_SIGHT)
-        row("first possible answer → harness knows", told, "ms", WANTED_SIGHT)
+        found = sight()
+        for kind, happening in (("up", "first possible answer"), ("changed", "another answers"), ("down", "none answers")):
+            row(f"{happening} → prober has it", [s.had for s in found if s.kind == kind], "ms", WANTED_SIGHT)
+            row(f"{happening} → harness knows", [s.told for s in found if s.kind == kind], "ms", WANTED_SIGHT)
     if "harness" in what:
         for scenario, cores in harness(list(WANTED_READY)).items():
             row(f"harness's CPU in {scenario}", [100 * cores], "%", WANTED_HARNESS)

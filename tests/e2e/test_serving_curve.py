@@ -20,7 +20,7 @@ SLO = "p99<2000ms,errors<50%"
 def run(lab_installed: object, tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], Path]:
     runs = tmp_path_factory.mktemp("runs")
     settings = {
-        "routing": '["endpoints","native"]',
+        "routing": '["endpoints","native","proxy"]',
         "instances": "2",
         "connections": "8",
         "rate": "300",
@@ -72,6 +72,18 @@ def test_a_routing_is_measured_where_it_is_and_refused_with_the_reason_where_not
     else:
         assert ("native",) not in rows(result, "saturation", "swarm")
         assert any("Docker Swarm: routing native was not measured" in w and "ip_vs" in w for w in result["warnings"])
+
+
+def test_the_same_proxy_stands_before_each(run: tuple[dict[str, Any], Path]) -> None:
+    result, folder = run
+    for coe in ("k8s", "swarm"):
+        through = rows(result, "curve_achieved", coe)
+        assert through["proxy", 300] > 0 and through["proxy", 600] > 0
+        assert 0 < rows(result, "saturation", coe)["proxy",] < 2 * rows(result, "saturation", coe)["endpoints",]
+    seen = [json.loads(line) for line in (folder / "observations.jsonl").read_text().splitlines()]
+    ways = [o["data"] for o in seen if o["name"] == "reach" and o["data"]["routing"] == "proxy"]
+    assert [w["how"] for w in ways] == ["haproxy in front of 2 instances, one thread"] * 2
+    assert all(len(w["targets"]) == 1 for w in ways)
 
 
 def test_every_load_has_its_seconds_and_its_warm_up(run: tuple[dict[str, Any], Path]) -> None:

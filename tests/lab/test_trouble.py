@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import re
+import statistics
+import sys
 import threading
+import time
 from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 from msgspec.structs import replace
@@ -13,6 +19,7 @@ from trials import Bench, bench
 
 from coebench.contract import Bay, BaySpec, LoadPlan, LoadResult, Observation, Target
 from coebench.lab import bay as bays
+from coebench.lab import faults
 from coebench.runner.trial import _Deadline
 from coebench.scenarios.eyes import Eyes, deployed
 
@@ -70,6 +77,39 @@ def test_harmonised_timeouts_are_in_force(harmonised: Bench) -> None:
         flags = control.exec(["curl", "-s", "http://10.77.0.1:5050/flags"])
         assert f'"agent_ping_timeout":"{told["MESOS_AGENT_PING_TIMEOUT"]}"' in flags
         assert f'"max_agent_ping_timeouts":"{told["MESOS_MAX_AGENT_PING_TIMEOUTS"]}"' in flags
+
+
+def test_a_change_in_an_instance_is_seen_within_20_ms(harmonised: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By a test that knows when it happened: a server of its own in an instance's network begins, has another name and ends;
+    then instances are killed."""
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[2] / "benchmarks/lab"))
+    sys.modules.pop("bench", None)
+    bench: Any = importlib.import_module("bench")  # that of the lab; the folder of another has the same name
+    trial = harmonised.trial([], {})
+    trial.driver.deploy(replace(trial.workload.service("sight", 12, "v1"), health=None))
+    deadline = _Deadline("sight", 60, lambda: None)
+    with Eyes(trial, "sight") as eyes:
+        deployed(eyes, 12, deadline)
+        instances = list(eyes.instances.values())
+    one = instances[0]
+    assert one.node and one.address and one.port
+    (pid, *_) = [p.pid for p in faults.listeners(bays.LabBay.open(harmonised.bay.name).host(one.node), one.address, one.port)]
+    found = bench.changes(trial.prober, pid, one.address, 15)
+    for i, instance in enumerate(instances):
+        assert instance.address and instance.port
+        watch = trial.prober.watch(Target(instance.address, instance.port))
+        bench.seen(trial.prober, watch, "up", time.time())
+        time.sleep(0.05 + 0.0013 * i)
+        at, _ = trial.end(instance)
+        found.append(bench.seen(trial.prober, watch, "down", at)._replace(kind="killed"))
+        trial.prober.unwatch(watch)
+    trial.remove("sight")
+    for kind, count in (("up", 15), ("changed", 15), ("down", 15), ("killed", 12)):
+        of_it = [s for s in found if s.kind == kind]
+        assert len(of_it) == count
+        assert min(s.had for s in of_it) > -1, kind  # nothing is seen before it happens, but for the clocks' uncertainty
+        assert statistics.median(s.told for s in of_it) < 20, kind
+        assert all(s.told >= s.had for s in of_it)
 
 
 def test_failed_requests_are_counted_exactly(harmonised: Bench) -> None:
