@@ -230,8 +230,8 @@ class Network:
     def _ping(self, trial: Trial, address: str, port: int, **where: Any) -> None:
         s = trial.settings
         seconds = max(1, round(s["seconds"]))  # sockperf leaves 0.4 s at the beginning and 0.05 s at the end out by itself
-        argv = ("sockperf", "ping-pong", "--tcp", "-i", address, "-p", str(port), "-m", str(PING_BYTES))
-        argv += ("-t", str(seconds), "--full-rtt", "--no-rdtsc")
+        where_to = ("-i", address, "-p", str(port), "-m", str(PING_BYTES))
+        argv = ("sockperf", "ping-pong", "--tcp", *where_to, "-t", str(seconds), "--full-rtt", "--no-rdtsc")
         told = self._asked(trial, f"ping {where['way']} {where['place']}", argv, seconds, pinged)
         trial.observe("network.pinged", **where, bytes=PING_BYTES, microseconds=told)
 

@@ -1,0 +1,111 @@
+"""docs/full-run.md and the results on the pages of docs/scenarios, made of a run of all scenarios.
+
+    python scripts/full_run.py RUN [RUN…]
+
+RUN is a run folder, as of `compare k8s swarm mesos --profile full --trials 1`; of several, each page shows the last that has its
+scenario. A page has its result between two comments, `<!-- result -->` and `<!-- /result -->`; without them it stays as it is.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import re
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import msgspec
+
+from coebench.report.markdown import MarkdownReporter
+from coebench.report.words import seconds
+from coebench.results import folder
+from coebench.results.model import Result
+
+ROOT = Path(__file__).parents[1]
+WHOLE = ROOT / "docs" / "full-run.md"
+PAGES = ROOT / "docs" / "scenarios"
+# Of scenarios that have very many rows, the metrics that a page shows; all are in the whole.
+CHOSEN: dict[str, tuple[str, ...]] = {
+    "operations": ("seen", "claimed", "timed_out"),
+    "heal": (
+        *("failed", "good_rate", "first_error", "last_error", "noticed", "full_capacity", "full_ready", "lost_capacity"),
+        *("settled", "duplicates", "duplicate_time", "orphans"),
+    ),
+}
+PART = re.compile(r"(?<=<!-- result -->\n).*?(?=<!-- /result -->)", re.S)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("runs", type=Path, nargs="+")
+    results = []
+    for run in parser.parse_args().runs:
+        result = folder.read_result(run)
+        if result is None:
+            sys.exit(f"{run} has no result: is it over?")
+        results.append(result)
+    WHOLE.write_text(whole(results))
+    for result in results:
+        for scenario in result.scenarios:
+            page = PAGES / f"{scenario.name}.md"
+            if page.exists() and PART.search(text := page.read_text()):
+                page.write_text(PART.sub(lambda _, r=result, s=scenario.name: f"\n{shown(r, s)}\n", text))
+                print(page.relative_to(ROOT))
+
+
+def whole(results: Sequence[Result]) -> str:
+    """All of each run, as `report --format markdown` has it."""
+    out = [
+        "<!-- Made by scripts/full_run.py: edit that. -->",
+        "# A whole run of all scenarios",
+        "",
+        "Every scenario once on each engine: what the tables look like, and orders of magnitude. One trial has no interval, so",
+        "nothing here is called better, and nothing is to be quoted. [How to read a result](reading-results.md).",
+        "",
+    ]
+    for result in results:
+        command = " ".join(Path(word).name if i == 0 else word for i, word in enumerate(result.run.command))
+        out += [f"## `{command}`", "", f"{result.run.started[:10]}, {seconds(result.run.seconds)}.", ""]
+        out += [*times(result), "", markdown(result), ""]
+    return "\n".join(out).rstrip() + "\n"
+
+
+def times(result: Result) -> Iterator[str]:
+    """How long each scenario took on each subject."""
+    subjects = list(dict.fromkeys(t.subject for t in result.trials))
+    yield "| what a trial took | " + " | ".join(subjects) + " |"
+    yield "|:--|" + "--:|" * len(subjects)
+    for name in dict.fromkeys(s.name for s in result.scenarios):
+        took = {t.subject: seconds(t.seconds) for t in result.trials if t.scenario == name}
+        yield f"| `{name}` | " + " | ".join(took.get(s, "–") for s in subjects) + " |"
+
+
+def shown(result: Result, scenario: str) -> str:
+    """One scenario's table and sentences, with the footnotes that it uses."""
+    chosen = CHOSEN.get(scenario)
+    mine = [m for m in result.metrics if m.scenario == scenario and (not chosen or m.name in chosen)]
+    part = msgspec.structs.replace(
+        result,
+        metrics=tuple(mine),
+        trials=tuple(t for t in result.trials if t.scenario == scenario),
+        scenarios=tuple(s for s in result.scenarios if s.name == scenario),
+        warnings=(),
+    )
+    text = markdown(part)
+    said = text.partition("\n<sub>No verdicts")[0]
+    table = said.partition("\n\n")[2].strip()
+    notes = [line for line in text.splitlines() if (n := re.match(r"(\d+)\. ", line)) and f"<sup>{n[1]}</sup>" in table]
+    left = " Some of its rows are left out." if chosen else ""
+    about = f"Of [one run of all scenarios](../full-run.md), one trial of each column, on a machine at rest.{left}"
+    return "\n\n".join([about, table, *(["\n".join(notes)] if notes else [])])
+
+
+def markdown(result: Result) -> str:
+    out = io.StringIO()
+    MarkdownReporter().render(result, out)
+    return out.getvalue().strip()
+
+
+if __name__ == "__main__":
+    main()
