@@ -63,6 +63,8 @@ class KubernetesDriver:
         # the client's generated types know its own models only; plain JSON goes in and out here
         self._core: Any = client.CoreV1Api(api)
         self._apps: Any = client.AppsV1Api(api)
+        # Streams are ended from other threads: their connections are none that requests take theirs from.
+        self._streams: Any = client.CoreV1Api(client.ApiClient(api.configuration))
         self._network = options.get("network", "the cluster's own CNI")
         self._closed = False
         self._cordoned: set[str] = set()  # by `drain`; a node of a single machine, say, stays a node for that
@@ -147,8 +149,9 @@ class KubernetesDriver:
 
     def close(self) -> None:
         self._closed = True
-        with contextlib.suppress(Exception):
-            self._api.close()
+        for connection in (self._api, self._streams.api_client):
+            with contextlib.suppress(Exception):
+                connection.close()
 
     def info(self) -> EngineInfo:
         version = self._call("asking the version", lambda: client.VersionApi(self._api).get_code())
@@ -301,7 +304,7 @@ class KubernetesDriver:
                 watch.snapshot(pods.instance(p) for p in listed["items"])
                 response = self._call(
                     "watching pods",
-                    lambda listed=listed: self._core.list_namespaced_pod(  # type: ignore[misc]
+                    lambda listed=listed: self._streams.list_namespaced_pod(  # type: ignore[misc]
                         self._namespace,
                         watch=True,
                         label_selector=f"{specs.SERVICE}={service}",
@@ -313,21 +316,22 @@ class KubernetesDriver:
                 )
                 with lock:
                     stream[:] = [response]
-                if watch.closed.is_set():
-                    break
-                for event in _events(response):
-                    if event["type"] == "ERROR":  # 410: our place in the stream is too old; list again
+                try:
+                    if watch.closed.is_set():
                         break
-                    if event["type"] != "BOOKMARK":
-                        watch.apply(pods.instance(event["object"]), removed=event["type"] == "DELETED")
+                    for event in _events(response):
+                        if event["type"] == "ERROR":  # 410: our place in the stream is too old; list again
+                            break
+                        if event["type"] != "BOOKMARK":
+                            watch.apply(pods.instance(event["object"]), removed=event["type"] == "DELETED")
+                finally:
+                    response.close()
 
         def on_close() -> None:
             with lock:
                 for response in stream:
                     with contextlib.suppress(Exception):
-                        response.shutdown()
-                    with contextlib.suppress(Exception):
-                        response.release_conn()
+                        response.shutdown()  # its reader wakes, and closes it
 
         return FollowingWatch(follow, on_close)
 

@@ -262,34 +262,46 @@ class MesosDriver:
         except EngineError:
             return []
 
+    def _alone(self) -> requests.Session:
+        """A session of its own for a stream, which is ended from another thread: that must never be a connection that goes back
+        to where requests take theirs from."""
+        session = requests.Session()
+        session.trust_env = False
+        session.verify, session.cert = self._session.verify, self._session.cert
+        return session
+
     def watch(self, service: str) -> Watch:
         stirred = threading.Event()
         streams: list[requests.Response] = []
         lock = threading.Lock()
 
         def listen(watch: FollowingWatch) -> None:
-            while not watch.closed.is_set():
-                try:
-                    with self._session.get(
-                        self._access.url.rstrip("/") + "/v2/events",
-                        params=[("event_type", kind) for kind in EVENTS],
-                        headers={"Accept": "text/event-stream", **self._token()},
-                        auth=self._auth(),
-                        stream=True,
-                        timeout=(TIMEOUT, SILENCE),
-                    ) as answer:
-                        answer.raise_for_status()
-                        with lock:
-                            streams[:] = [answer]
-                        if watch.closed.is_set():
-                            return
-                        stirred.set()  # what happened before we listened
-                        for line in _lines(answer):
-                            if apps.concerns(line, service):
-                                stirred.set()
-                except (requests.RequestException, urllib3.exceptions.HTTPError, OSError, AttributeError, ValueError):
-                    pass  # the scheduler is away, or was silent for too long: ask again until it is back
-                watch.closed.wait(0.2)
+            with self._alone() as session:
+                while not watch.closed.is_set():
+                    hear(watch, session)
+                    watch.closed.wait(0.2)
+
+        def hear(watch: FollowingWatch, session: requests.Session) -> None:
+            try:
+                with session.get(
+                    self._access.url.rstrip("/") + "/v2/events",
+                    params=[("event_type", kind) for kind in EVENTS],
+                    headers={"Accept": "text/event-stream", **self._token()},
+                    auth=self._auth(),
+                    stream=True,
+                    timeout=(TIMEOUT, SILENCE),
+                ) as answer:
+                    answer.raise_for_status()
+                    with lock:
+                        streams[:] = [answer]
+                    if watch.closed.is_set():
+                        return
+                    stirred.set()  # what happened before we listened
+                    for line in _lines(answer):
+                        if apps.concerns(line, service):
+                            stirred.set()
+            except (requests.RequestException, urllib3.exceptions.HTTPError, OSError, AttributeError, ValueError):
+                pass  # the scheduler is away, or was silent for too long: ask again until it is back
 
         def follow(watch: FollowingWatch) -> None:
             thread = threading.Thread(target=listen, args=(watch,), name="marathon events", daemon=True)
@@ -307,9 +319,7 @@ class MesosDriver:
             with lock:
                 for answer in streams:
                     with contextlib.suppress(Exception):
-                        answer.raw.shutdown()
-                    with contextlib.suppress(Exception):
-                        answer.close()
+                        answer.raw.shutdown()  # its reader wakes, and closes it
 
         return FollowingWatch(follow, on_close)
 
