@@ -4,7 +4,7 @@ Beside the observations of `following`, there are:
 
     engine.silent {service, error}   the engine can't be asked any more
     engine.back   {service}          it can again
-    node {host, ready, schedulable, engine_state}   a node as the engine describes it, when that changes
+    node {host, ready, schedulable, engine_state}   a node as the engine describes it, or "not listed", when that changes
     targets {service, targets}       where the load goes from now on: the instances that the engine calls ready
     load.second {…, mishaps}         a second of the load; each failed and each slow request in it
 
@@ -54,6 +54,7 @@ class Eyes(Following):
         super().__init__(trial, service)
         self.nodes: dict[str, Node] = {}
         self.away = False  # whether the engine can't be asked at the moment
+        self._looked = False  # whether the nodes were looked at since it can
         self.flow: Flow | None = None
         self._pointed: tuple[Target, ...] = ()
         self._watched: dict[str, Target] = {}  # the prober's watch → its target
@@ -115,7 +116,7 @@ class Eyes(Following):
     def _silent(self, error: str) -> None:
         with self._lock:
             if not self.away and not self._stop.is_set():
-                self.away = True
+                self.away, self._looked = True, False
                 self.trial.observe("engine.silent", service=self.service, error=error)
 
     def _back(self) -> None:
@@ -154,7 +155,14 @@ class Eyes(Following):
                 self._silent(str(e))
                 continue
             self._back()
-            for node in listed:
+            # An engine that has lost its memory lists no node at first: one that is not listed is not ready.
+            there = {n.name for n in listed}
+            forgotten = [
+                msgspec.structs.replace(n, ready=False, schedulable=False, engine_state="not listed")
+                for n in self.nodes.values()
+                if n.name not in there
+            ]
+            for node in (*listed, *forgotten):
                 if self.nodes.get(node.name) != node:
                     self.nodes[node.name] = node
                     self.trial.observe(
@@ -164,6 +172,7 @@ class Eyes(Following):
                         schedulable=node.schedulable,
                         engine_state=node.engine_state,
                     )
+            self._looked = True
 
     # the prober's
 
@@ -222,6 +231,7 @@ class Eyes(Following):
         live = {i.id for i in self.instances.values() if i.state is not InstanceState.ENDED}
         return (
             not self.away
+            and self._looked
             and live == self.ready
             and len(live) == wanted
             and set(self.answered) - self.silent == live

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import queue
+import threading
 import time
 from typing import Any
 
 import pytest
 
-from coebench.contract import Change, EngineError, Instance, InstanceState
+from coebench.contract import Change, EngineError, Instance, InstanceState, Node
 from coebench.scenarios import eyes as seeing
 from coebench.scenarios.eyes import Eyes
 
@@ -44,6 +45,7 @@ class Driver:
     def __init__(self, *there: Instance) -> None:
         self.there = list(there)
         self.watches: list[Watch] = []
+        self.hosts: tuple[Node, ...] = ()
 
     def watch(self, service: str) -> Watch:
         self.watches.append(Watch(self.there))
@@ -52,8 +54,8 @@ class Driver:
     def instances(self, service: str) -> tuple[Instance, ...]:
         return tuple(self.there)
 
-    def nodes(self) -> tuple[Any, ...]:
-        return ()
+    def nodes(self) -> tuple[Node, ...]:
+        return self.hosts
 
 
 class Flow:
@@ -109,3 +111,47 @@ def test_an_instance_that_went_while_the_engine_was_away_gets_no_more_load(monke
         assert set(eyes.instances) == eyes.ready == {"a", "c"}
     assert [d["id"] for name, d in trial.seen if name == "gone"] == ["b"]
     assert [name for name, _ in trial.seen if name.startswith("engine.")] == ["engine.silent", "engine.back"]
+
+
+def node(name: str) -> Node:
+    return Node(name=name, address="10.0.0.1", ready=True, schedulable=True, engine_state="active", cpu=1, memory=1)
+
+
+@pytest.mark.timeout(30)
+def test_a_node_that_an_engine_has_forgotten_is_not_ready(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A master that comes back without its memory lists no node until they find it: all is not as it was before."""
+    monkeypatch.setattr(seeing, "NODES", 0.02)
+    driver = Driver()
+    driver.hosts = (node("n1"), node("n2"))
+    trial: Any = Trial(driver)
+    with Eyes(trial, "web") as eyes:
+        until(lambda: eyes.settled(0))
+        driver.hosts = (node("n1"),)
+        until(lambda: not eyes.settled(0))
+        driver.hosts = (node("n1"), node("n2"))
+        until(lambda: eyes.settled(0))
+    states = [(d["host"], d["ready"], d["engine_state"]) for name, d in trial.seen if name == "node"]
+    assert states == [("n1", True, "active"), ("n2", True, "active"), ("n2", False, "not listed"), ("n2", True, "active")]
+
+
+@pytest.mark.timeout(30)
+def test_what_was_seen_of_nodes_before_an_engine_went_away_counts_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(seeing, "NODES", 0.02)
+    monkeypatch.setattr(seeing, "AGAIN", 0.02)
+    driver = Driver()
+    driver.hosts = (node("n1"),)
+    trial: Any = Trial(driver)
+    with Eyes(trial, "web") as eyes:
+        until(lambda: eyes.settled(0))
+        asked = threading.Event()
+
+        def slow() -> tuple[Node, ...]:
+            asked.wait(5)
+            return driver.hosts
+
+        monkeypatch.setattr(driver, "nodes", slow)
+        driver.watches[0].told.put(EngineError("following web", "connection refused"))
+        until(lambda: ("engine.back", {"service": "web"}) in trial.seen)
+        assert not eyes.away and not eyes.settled(0)
+        asked.set()
+        until(lambda: eyes.settled(0))
