@@ -50,6 +50,7 @@ class Agent:
         self._replies: queue.SimpleQueue[dict[str, Any] | None] = queue.SimpleQueue()
         self._lock = threading.Lock()
         self._closed = False
+        self.lost = False  # the connection has ended, and not by `close`
         self.offset = self.uncertainty = 0.0
         try:
             self._socket = socket.create_connection((address, port), timeout=timeout)
@@ -132,6 +133,7 @@ class Agent:
             pass
         self._replies.put(None)
         if not self._closed:
+            self.lost = True
             for ident, listener in list(self._listeners.items()):
                 listener({"event": "lost", "id": ident})
 

@@ -131,6 +131,8 @@ class BayProber:
         try:
             seen = self._seen.get(timeout=max(0.0, timeout))
         except queue.Empty:
+            if any(agent.lost for agent in self._agents.values()):  # also while nothing is watched
+                raise EngineError("the prober", "its connection ended") from None
             return None
         if isinstance(seen, EngineError):
             raise seen

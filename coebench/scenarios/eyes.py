@@ -84,7 +84,11 @@ class Eyes(Following):
                 self._reopen(str(e))
                 continue
             if change is not None:
-                self._tell(change)
+                try:
+                    self._tell(change)
+                except EngineError as e:  # the prober's
+                    self._events.put(e)
+                    return
 
     def _tell(self, change: Change) -> None:
         if change.kind == "removed":
@@ -109,7 +113,7 @@ class Eyes(Following):
             except EngineError:
                 continue
             for gone in [i for ident, i in self._known.items() if ident not in listed]:
-                self._tell(Change("removed", gone, now()))
+                self._tell(Change("removed", gone, now()))  # asks the prober for nothing
             self._back()
             return
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 import queue
 import threading
 import time
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from coebench.contract import Change, EngineError, Instance, InstanceState, Node
+from coebench.load.prober import BayProber
 from coebench.scenarios import eyes as seeing
 from coebench.scenarios.eyes import Eyes
 
@@ -155,3 +157,28 @@ def test_what_was_seen_of_nodes_before_an_engine_went_away_counts_no_more(monkey
         assert not eyes.away and not eyes.settled(0)
         asked.set()
         until(lambda: eyes.settled(0))
+
+
+@pytest.mark.timeout(30)
+def test_a_prober_that_is_gone_ends_the_trial_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever is to watch an address over a connection that has ended; it is no matter of a thread of its own."""
+
+    def gone(*_: Any, **__: Any) -> str:
+        raise EngineError("agent 10.0.0.1:1", "Broken pipe")
+
+    driver = Driver()
+    trial: Any = Trial(driver)
+    with Eyes(trial, "web") as eyes:
+        monkeypatch.setattr(trial.prober, "watch", gone)
+        driver.watches[0].told.put(Change("added", instance("a", 1), 0.0))
+        with pytest.raises(EngineError, match="Broken pipe"):
+            eyes.pause(5)
+
+
+def test_a_prober_that_is_gone_says_so_though_it_watches_nothing() -> None:
+    prober = BayProber(Driver(), SimpleNamespace(versions=("v1",)))  # type: ignore[arg-type]
+    agent = prober._agents["one"] = SimpleNamespace(lost=False)  # type: ignore[assignment]
+    assert prober.next(0.01) is None
+    agent.lost = True
+    with pytest.raises(EngineError, match="the prober: its connection ended"):
+        prober.next(0.01)
