@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
 
@@ -114,6 +115,37 @@ def watch_closes_at_once(bench: Bench) -> None:
     except EngineError:
         pass
     expect(time.monotonic() - begun < 1.0, "next() of a closed watch waits")
+
+
+@behaviour()
+def closing_watches_disturbs_no_request(bench: Bench) -> None:
+    """Watches are closed while other threads ask: a stream's connection that goes back to where requests take theirs from, when
+    its reader and its closer both give it back, is soon used by two requests at one time."""
+    service = bench.story(steady).spec.name
+    end = time.monotonic() + 1.5
+    trouble: list[str] = []
+
+    def ask() -> None:
+        while time.monotonic() < end and not trouble:
+            try:
+                bench.driver.instances(service)
+            except Exception as e:
+                trouble.append(f"{type(e).__name__}: {e}")
+
+    usual = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)  # threads take turns as often as can be
+    try:
+        asking = [threading.Thread(target=ask, daemon=True) for _ in range(2)]
+        for thread in asking:
+            thread.start()
+        while time.monotonic() < end and not trouble:
+            with bench.driver.watch(service) as watch:
+                watch.next(0.5)
+        for thread in asking:
+            thread.join(10)
+    finally:
+        sys.setswitchinterval(usual)
+    expect(not trouble, f"a request failed while watches were closed: {'; '.join(trouble)}")
 
 
 @behaviour()
