@@ -25,9 +25,9 @@ METRICS = (
     ),
     metric(
         "good_rate", "%", Better.HIGHER, "good answers meanwhile",
-        "Good answers a second while the service was not whole (from the fault until `full_capacity`, else until the host's "
-        "return or the end of the window), in per cent of those before the fault. All seconds of the load that this time "
-        "touches.",
+        "Good answers while the service was not whole (from the fault until `full_capacity`, else until the host's return or "
+        "the end of the window), in per cent of the requests that were planned meanwhile. All seconds of the load that this "
+        "time touches.",
     ),
     metric(
         "latency_p99", "ms", Better.LOWER, "p99 meanwhile",
@@ -195,12 +195,13 @@ class _Fault:
         whole = self._seen_whole() if self.kind in STRIKES else None
         meanwhile = served(self.facts, self.at, self.watched if whole is None else min(whole, self.watched))
         before = served(self.facts, -math.inf, self.at, whole=True)
-        if meanwhile is None or before is None or not before.rate:
+        if meanwhile is None:
             return
-        yield self._sample("good_rate", 100 * meanwhile.rate / before.rate)
+        if meanwhile.good is not None:
+            yield self._sample("good_rate", 100 * meanwhile.good)
         if meanwhile.p99 is not None:
             yield self._sample("latency_p99", meanwhile.p99)
-            if before.p99:
+            if before is not None and before.p99:
                 yield self._sample("latency_ratio", meanwhile.p99 / before.p99)
 
     # the engine's word

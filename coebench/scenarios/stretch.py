@@ -53,9 +53,10 @@ def _failed_untold(second: Observation) -> int:
 
 
 class Served(NamedTuple):
-    """Of a stretch: good answers a second, and the 99th percentile of their latencies in ms, None where there are too few."""
+    """Of a stretch: good answers as a share of the requests that were planned in it, None where it isn't known how many those
+    were; and the 99th percentile of the answers' latencies in ms, None where there are too few."""
 
-    rate: float
+    good: float | None
     p99: float | None
 
 
@@ -67,11 +68,11 @@ def served(facts: Iterable[Observation], begin: float, end: float, whole: bool =
         mine = [o for o in seconds if begin <= o.at - _seconds(o) and o.at <= end]
     else:
         mine = [o for o in seconds if begin < o.at and o.at - _seconds(o) < end]
-    length = sum(map(_seconds, mine))
-    if not length:
+    if not mine:
         return None
-    ok = sum(o.data["ok"] for o in mine)
-    return Served(ok / length, _p99([o.data["latency"] for o in mine if o.data.get("latency")]) if ok >= ENOUGH else None)
+    ok, planned = sum(o.data["ok"] for o in mine), sum(o.data.get("planned", 0) for o in mine)
+    good = min(1.0, ok / planned) if planned else None  # an answer to a request of the second before makes it no more than all
+    return Served(good, _p99([o.data["latency"] for o in mine if o.data.get("latency")]) if ok >= ENOUGH else None)
 
 
 def _seconds(o: Observation) -> float:

@@ -94,17 +94,17 @@ def test_a_fault_in_figures() -> None:
     }
 
 
-def measured(at: float, ok: int, ms: float) -> Observation:
+def measured(at: float, ok: int, ms: float, planned: int = 200) -> Observation:
     """A second of load, all of whose good answers took as long."""
     counts = hdr.empty()
     counts[hdr.slots_of([round(ms * 1e6)])[0]] = ok
-    return obs(at, "load.second", mishaps=[], untold=0, unsent=0, seconds=1.0, ok=ok, latency=hdr.encode(counts))
+    return obs(at, "load.second", mishaps=[], untold=0, unsent=0, seconds=1.0, planned=planned, ok=ok, latency=hdr.encode(counts))
 
 
 def test_degradation_is_told_against_the_seconds_before() -> None:
-    load = [measured(98.5, 200, 2.0), measured(99.5, 200, 4.0), measured(100.5, 300, 40.0), measured(101.5, 100, 90.0)]
+    load = [measured(98.5, 200, 2.0), measured(99.5, 200, 4.0), measured(100.5, 190, 40.0), measured(101.5, 110, 90.0)]
     s = cut(*REPLACED, *load, measured(150, 900, 1000.0))  # whole again at 108: what comes later is not in it
-    assert s["good_rate"].value == pytest.approx(100)
+    assert s["good_rate"].value == pytest.approx(75)
     assert s["latency_p99"].value == pytest.approx(90, rel=0.01)
     assert s["latency_ratio"].value == pytest.approx(90 / 4, rel=0.01)
     few = cut(*REPLACED, measured(99.5, 200, 2.0), measured(100.5, 50, 40.0))
