@@ -2,8 +2,9 @@
 
     python scripts/full_run.py RUN [RUN…]
 
-RUN is a run folder, as of `compare k8s swarm mesos --profile full --trials 1`; of several, each page shows the last that has its
-scenario. A page has its result between two comments, `<!-- result -->` and `<!-- /result -->`; without them it stays as it is.
+RUN is a run folder, as of `compare k8s swarm mesos --profile full --trials 1`; of several, each page shows all that have its
+scenario, one after the other. A page has its result between two comments, `<!-- result -->` and `<!-- /result -->`; without them
+it stays as it is.
 """
 
 from __future__ import annotations
@@ -28,6 +29,11 @@ PAGES = ROOT / "docs" / "scenarios"
 # Of scenarios that have very many rows, the metrics that a page shows; all are in the whole.
 CHOSEN: dict[str, tuple[str, ...]] = {
     "operations": ("seen", "claimed", "timed_out"),
+    "serve": (
+        *("saturation", "slo_rate", "slo_low", "slo_high", "slo_agreed", "offered", "latency_p50", "latency_p99", "latency_p999"),
+        *("curve_achieved", "curve_errors", "curve_p50", "curve_p99"),
+    ),
+    "idle": ("cpu", "memory", "instance_cpu", "instance_memory", "latency_p50", "latency_p99"),
     "heal": (
         *("failed", "good_rate", "first_error", "last_error", "noticed", "full_capacity", "full_ready", "lost_capacity"),
         *("settled", "duplicates", "duplicate_time", "orphans"),
@@ -46,12 +52,12 @@ def main() -> None:
             sys.exit(f"{run} has no result: is it over?")
         results.append(result)
     WHOLE.write_text(whole(results))
-    for result in results:
-        for scenario in result.scenarios:
-            page = PAGES / f"{scenario.name}.md"
-            if page.exists() and PART.search(text := page.read_text()):
-                page.write_text(PART.sub(lambda _, r=result, s=scenario.name: f"\n{shown(r, s)}\n", text))
-                print(page.relative_to(ROOT))
+    for name in dict.fromkeys(s.name for r in results for s in r.scenarios):
+        page = PAGES / f"{name}.md"
+        if page.exists() and (found := PART.search(text := page.read_text())):
+            told = "\n\n".join(shown(r, name) for r in results if any(s.name == name for s in r.scenarios))
+            page.write_text(f"{text[: found.start()]}\n{told}\n\n{text[found.end() :]}")
+            print(page.relative_to(ROOT))
 
 
 def whole(results: Sequence[Result]) -> str:
@@ -65,8 +71,7 @@ def whole(results: Sequence[Result]) -> str:
         "",
     ]
     for result in results:
-        command = " ".join(Path(word).name if i == 0 else word for i, word in enumerate(result.run.command))
-        out += [f"## `{command}`", "", f"{result.run.started[:10]}, {seconds(result.run.seconds)}.", ""]
+        out += [f"## {called(result)}", "", f"{result.run.started[:10]}, {seconds(result.run.seconds)}.", ""]
         out += [*times(result), "", markdown(result), ""]
     return "\n".join(out).rstrip() + "\n"
 
@@ -97,8 +102,14 @@ def shown(result: Result, scenario: str) -> str:
     table = said.partition("\n\n")[2].strip()
     notes = [line for line in text.splitlines() if (n := re.match(r"(\d+)\. ", line)) and f"<sup>{n[1]}</sup>" in table]
     left = " Some of its rows are left out." if chosen else ""
-    about = f"Of [one run of all scenarios](../full-run.md), one trial of each column, on a machine at rest.{left}"
-    return "\n\n".join([about, table, *(["\n".join(notes)] if notes else [])])
+    about = f"One trial of each column, of [{called(result)}](../full-run.md), on a machine at rest.{left}"
+    ended = [f"{t.subject}: {t.status}: {t.reason}" for t in part.trials if t.status != "ok"]
+    return "\n\n".join([about, table, *(["\n".join(notes)] if notes else []), *ended])
+
+
+def called(result: Result) -> str:
+    """Its command, as a person would type it."""
+    return " ".join(["`" + Path(result.run.command[0]).name, *result.run.command[1:]]) + "`"
 
 
 def markdown(result: Result) -> str:
