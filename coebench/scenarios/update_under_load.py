@@ -45,7 +45,7 @@ SETTINGS: Mapping[str, Mapping[str, Any]] = {
         "bad_window": 20,
         **COMMON,
     },
-    "full": {"strategies": [*STRATEGIES, BAD], "rate": 200, "fraction": 0.5, "timeout": 300, "bad_window": 20, **COMMON},
+    "full": {"strategies": [*STRATEGIES, BAD], "rate": 200, "fraction": 0.2, "timeout": 300, "bad_window": 20, **COMMON},
 }
 DEPLOY = 60.0  # seconds until a deployment, and a removal, is given up
 LOOK = 0.2  # seconds between two questions to the engine whether it is done
