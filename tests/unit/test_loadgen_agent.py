@@ -517,6 +517,29 @@ def test_connections_are_spread_and_respread(control: Control, binary: Path, nul
     assert shares[1] == pytest.approx(shares[0] + shares[2], rel=0.4)
 
 
+def test_targets_take_turns_also_within_moments(control: Control, binary: Path, null: NullServer) -> None:
+    """Of sixty requests over 400 connections each target has its third, also the one that refuses all, or is new: else what
+    fails in a moment would be a matter of whose connections come next."""
+    with NullServer(binary) as second, NullServer(binary) as third:
+        refusing = f"127.0.0.1:{free_port()}"
+        for targets in ((null.target, second.target, third.target), (null.target, refusing, third.target)):
+            words = {"rate": 200, "arrivals": "constant", "duration": "300ms", "connections": 400, "mishaps": 1}
+            control.send("load", id="M", targets=",".join(targets), **words)
+            done, _ = control.until("done", id="M")
+            assert [done["targets"][t]["sent"] for t in targets] == [20, 20, 20]
+        control.send("load", id="N", targets=null.target, rate=200, duration=0, connections=400, mishaps=1)
+        control.until("second", id="N")
+        control.send("retarget", id="N", targets=f"{null.target},{refusing}")
+        control.until("retargeted")
+        _, seconds = control.until("second", id="N")
+        told, _ = control.until("second", id="N")
+        control.send("stop", id="N")
+        control.until("done", id="N")
+    planned = sorted(m[0] for m in told["mishaps"])
+    assert len(planned) == pytest.approx(100, abs=40)  # half of what Poisson arrivals have in a second
+    assert max(b - a for a, b in zip(planned, planned[1:], strict=False)) < 0.2e9  # 20 requests' time on end
+
+
 def test_a_target_that_dies_is_counted_and_the_rest_goes_on(control: Control, binary: Path, null: NullServer) -> None:
     with NullServer(binary) as dying:
         control.send("load", id="L", targets=f"{null.target},{dying.target}", rate=1000, duration="2s", connections=4)

@@ -21,10 +21,19 @@ struct counts {
 void counts_add(struct counts *to, const struct counts *from);
 uint64_t counts_errors(const struct counts *counts);
 
-/* What one thread saw of one target in the measured phase. */
+struct slot;
+
+/* Connections of one thread, in the order in which they came. */
+struct list {
+    struct slot *head;
+    struct slot *tail;
+};
+
+/* What one thread saw of one target in the measured phase, and its connections there that have nothing to do. */
 struct target_tally {
     struct counts counts;
     struct histogram *latency;
+    struct list idle;
     int quota; /* connections still to be given to it while they are spread; else 0 */
 };
 

@@ -45,11 +45,6 @@ struct slot {
     struct http http;
 };
 
-struct list {
-    struct slot *head;
-    struct slot *tail;
-};
-
 struct worker {
     const struct load_spec *spec;
     const struct http_search *search;
@@ -71,7 +66,9 @@ struct worker {
     struct slot *slots;
     int slot_count;
     int slot_first; /* number of our first connection among all threads' */
-    struct list idle;    /* used in turn, so that all connections carry the same share */
+    struct target_set *set; /* as it was taken last */
+    size_t rota;            /* whose turn it is in it */
+    int idle;               /* connections in their targets' lists */
     struct list flight;  /* in order of `begun`, so that the head times out first */
     struct list resting; /* in order of `begun` too */
     bool head_request;
@@ -99,9 +96,11 @@ static int64_t earliest(int64_t a, int64_t b)
 
 /* ---- lists ---- */
 
-static struct list *list_of(struct worker *w, enum slot_list where)
+static struct list *list_of(struct worker *w, struct slot *s, enum slot_list where)
 {
-    return where == IDLE ? &w->idle : where == FLIGHT ? &w->flight : &w->resting;
+    if (where == IDLE)
+        return &s->target->tallies[w->index].idle;
+    return where == FLIGHT ? &w->flight : &w->resting;
 }
 
 static void slot_leave(struct worker *w, struct slot *s)
@@ -110,7 +109,8 @@ static void slot_leave(struct worker *w, struct slot *s)
 
     if (s->where == NOWHERE)
         return;
-    list = list_of(w, s->where);
+    list = list_of(w, s, s->where);
+    w->idle -= s->where == IDLE;
     if (s->prev)
         s->prev->next = s->next;
     else
@@ -124,9 +124,10 @@ static void slot_leave(struct worker *w, struct slot *s)
 
 static void slot_enter(struct worker *w, struct slot *s, enum slot_list where)
 {
-    struct list *list = list_of(w, where);
+    struct list *list = list_of(w, s, where);
 
     slot_leave(w, s);
+    w->idle += where == IDLE;
     s->where = (uint8_t)where;
     s->next = NULL;
     s->prev = list->tail;
@@ -135,6 +136,21 @@ static void slot_enter(struct worker *w, struct slot *s, enum slot_list where)
     else
         list->head = s;
     list->tail = s;
+}
+
+/* Targets take turns, whatever becomes of their requests: one whose connections are refused at
+ * once, or are all new, gets its share and no more, also within a few milliseconds. A
+ * target without an idle connection is passed over. NULL if none has one. */
+static struct slot *next_idle(struct worker *w)
+{
+    for (size_t i = 0; w->idle && i < w->set->count; i++) {
+        struct target *target = w->set->targets[w->rota];
+
+        w->rota = (w->rota + 1) % w->set->count;
+        if (target->tallies[w->index].idle.head)
+            return target->tallies[w->index].idle.head;
+    }
+    return NULL;
 }
 
 /* ---- connections and requests ---- */
@@ -525,11 +541,16 @@ static void take_targets(struct worker *w, struct target_set *set)
             continue;
         }
         slot_shut(s);
+        if (s->where == IDLE)
+            slot_leave(w, s);
         s->target = set->targets[cursor];
         if (s->where != RESTING)
             slot_preconnect(w, s);
     }
-    target_set_release(set);
+    if (w->set)
+        target_set_release(w->set);
+    w->set = set;
+    w->rota = (size_t)w->slot_first % set->count;
 }
 
 /* ---- the plan ---- */
@@ -551,7 +572,7 @@ static void plan_due(struct worker *w, int64_t now)
  * answer or the next arrival can change anything. */
 static int64_t send_due(struct worker *w, int64_t now)
 {
-    for (int sends = 0; w->pacer.len && w->idle.head; sends++) {
+    for (int sends = 0; w->pacer.len && w->idle; sends++) {
         int64_t planned = pacer_oldest(&w->pacer);
         int64_t hold;
 
@@ -561,7 +582,7 @@ static int64_t send_due(struct worker *w, int64_t now)
         if (hold)
             return hold;
         pacer_pop(&w->pacer);
-        request_begin(w, w->idle.head, planned);
+        request_begin(w, next_idle(w), planned);
     }
     return INT64_MAX;
 }
@@ -713,8 +734,8 @@ static void start(struct worker *w)
         pacer_start(&w->pacer, w->timeline.start);
         return;
     }
-    for (int left = w->slot_count; left && w->idle.head; left--)
-        slot_free(w, w->idle.head, false);
+    for (int left = w->slot_count; left && w->idle; left--)
+        slot_free(w, next_idle(w), false);
 }
 
 /* One turn; false when there is nothing more to do. */
@@ -885,6 +906,8 @@ void worker_free(struct worker *w)
     set = atomic_exchange(&w->pending, NULL);
     if (set)
         target_set_release(set);
+    if (w->set)
+        target_set_release(w->set);
     for (int i = 0; i < w->slot_count; i++)
         free(w->slots[i].identity);
     free(w->slots);
