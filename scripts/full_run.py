@@ -1,9 +1,9 @@
 """docs/full-run.md and the results on the pages of docs/scenarios, made of a run of all scenarios.
 
-    python scripts/full_run.py RUN [RUN…]
+    python scripts/full_run.py RUN [RUN…] [--note TEXT]
 
-RUN is a run folder, as of `compare k8s swarm mesos --profile full --trials 1`; of several, each page shows all that have its
-scenario, one after the other. A page has its result between two comments, `<!-- result -->` and `<!-- /result -->`; without them
+RUN is a run folder, as of `compare k8s swarm mesos --profile full --trials 1`; of several, each page shows the last that
+have its scenario on all subjects together. A page has its result between two comments, `<!-- result -->` and `<!-- /result -->`; without them
 it stays as it is.
 """
 
@@ -45,22 +45,36 @@ PART = re.compile(r"(?<=<!-- result -->\n).*?(?=<!-- /result -->)", re.S)
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("runs", type=Path, nargs="+")
+    parser.add_argument("--note", default="", help="what a reader of the whole is to know first")
+    given = parser.parse_args()
     results = []
-    for run in parser.parse_args().runs:
+    for run in given.runs:
         result = folder.read_result(run)
         if result is None:
             sys.exit(f"{run} has no result: is it over?")
         results.append(result)
-    WHOLE.write_text(whole(results))
+    WHOLE.write_text(whole(results, given.note))
     for name in dict.fromkeys(s.name for r in results for s in r.scenarios):
         page = PAGES / f"{name}.md"
         if page.exists() and (found := PART.search(text := page.read_text())):
-            told = "\n\n".join(shown(r, name) for r in results if any(s.name == name for s in r.scenarios))
+            told = "\n\n".join(shown(r, name) for r in last(results, name))
             page.write_text(f"{text[: found.start()]}\n{told}\n\n{text[found.end() :]}")
             print(page.relative_to(ROOT))
 
 
-def whole(results: Sequence[Result]) -> str:
+def last(results: Sequence[Result], scenario: str) -> list[Result]:
+    """The last results that have a scenario on all of its subjects together, in the order given."""
+    having = {id(r): {t.subject for t in r.trials if t.scenario == scenario} for r in results}
+    wanted = set().union(*having.values())
+    found: list[Result] = []
+    for result in reversed(results):
+        if having[id(result)] and wanted:
+            found.insert(0, result)
+            wanted -= having[id(result)]
+    return found
+
+
+def whole(results: Sequence[Result], note: str) -> str:
     """All of each run, as `report --format markdown` has it."""
     out = [
         "<!-- Made by scripts/full_run.py: edit that. -->",
@@ -69,6 +83,7 @@ def whole(results: Sequence[Result]) -> str:
         "Every scenario once on each engine: what the tables look like, and orders of magnitude. One trial has no interval, so",
         "nothing here is called better, and nothing is to be quoted. [How to read a result](reading-results.md).",
         "",
+        *([note, ""] if note else []),
     ]
     for result in results:
         out += [f"## {called(result)}", "", f"{result.run.started[:10]}, {seconds(result.run.seconds)}.", ""]
