@@ -2,9 +2,9 @@
 
     python scripts/full_run.py RUN [RUN…] [--note TEXT]
 
-RUN is a run folder, as of `compare k8s swarm mesos --profile full --trials 1`; of several, each page shows the last that
-have its scenario on all subjects together. A page has its result between two comments, `<!-- result -->` and `<!-- /result -->`; without them
-it stays as it is.
+RUN is a run folder, as of `compare k8s swarm mesos --profile full --trials 1`; of several, each page shows the last that have its
+scenario on all subjects together. A page has its result between two comments, `<!-- result -->` and `<!-- /result -->`; without
+them it stays as it is.
 """
 
 from __future__ import annotations
