@@ -115,7 +115,8 @@ def shown(result: Result, scenario: str) -> str:
     text = markdown(part)
     said = text.partition("\n<sub>No verdicts")[0]
     table = said.partition("\n\n")[2].strip()
-    notes = [line for line in text.splitlines() if (n := re.match(r"(\d+)\. ", line)) and f"<sup>{n[1]}</sup>" in table]
+    used = {n for marks in re.findall(r"<sup>([\d, ]+)</sup>", table) for n in marks.split(", ")}
+    notes = [line for line in text.splitlines() if (n := re.match(r"(\d+)\. ", line)) and n[1] in used]
     left = " Some of its rows are left out." if chosen else ""
     about = f"One trial of each column, of [{called(result)}](../full-run.md), on a machine at rest.{left}"
     ended = [f"{t.subject}: {t.status}: {t.reason}" for t in part.trials if t.status != "ok"]
