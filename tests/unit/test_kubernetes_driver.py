@@ -35,6 +35,6 @@ def _node(name: str, labels: tuple[str, ...] = (), taints: tuple[tuple[str, str]
     ids=lambda v: v["metadata"]["name"] if isinstance(v, dict) else "",
 )
 def test_the_control_planes_own_nodes_are_not_listed(node: Any, listed: bool) -> None:
-    driver = KubernetesDriver(None, {})
+    driver = KubernetesDriver(None, None, {})
     driver._core = SimpleNamespace(list_node=lambda **_: SimpleNamespace(data=json.dumps({"items": [node]})))
     assert [n.name for n in driver.nodes()] == ([node["metadata"]["name"]] if listed else [])

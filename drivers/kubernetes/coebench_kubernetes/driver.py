@@ -56,15 +56,15 @@ class KubernetesDriver:
     contract: ClassVar[int] = 1
     access_by: ClassVar[str] = "kubeconfig"
 
-    def __init__(self, api: Any, options: Mapping[str, str]) -> None:
+    def __init__(self, api: Any, streams: Any, options: Mapping[str, str]) -> None:
+        """Streams are ended from other threads: their connections are none that requests take theirs from."""
         self._api = api
         self._namespace = options.get("namespace", NAMESPACE)
         self._pull_secret = options.get("pull-secret", "")
         # the client's generated types know its own models only; plain JSON goes in and out here
         self._core: Any = client.CoreV1Api(api)
         self._apps: Any = client.AppsV1Api(api)
-        # Streams are ended from other threads: their connections are none that requests take theirs from.
-        self._streams: Any = client.CoreV1Api(client.ApiClient(api.configuration))
+        self._streams: Any = client.CoreV1Api(streams)
         self._network = options.get("network", "the cluster's own CNI")
         self._closed = False
         self._cordoned: set[str] = set()  # by `drain`; a node of a single machine, say, stays a node for that
@@ -106,7 +106,7 @@ class KubernetesDriver:
         configuration.retries = False  # a retry would be hidden in a latency
         api = client.ApiClient(configuration)
         _have_patience(api.rest_client, TIMEOUT)
-        driver = cls(api, access.options)
+        driver = cls(api, client.ApiClient(configuration), access.options)
         driver._call("reaching the API server", lambda: client.VersionApi(driver._api).get_code())
         return driver
 
