@@ -118,14 +118,17 @@ def shown(result: Result, scenario: str) -> str:
     used = {n for marks in re.findall(r"<sup>([\d, ]+)</sup>", table) for n in marks.split(", ")}
     notes = [line for line in text.splitlines() if (n := re.match(r"(\d+)\. ", line)) and n[1] in used]
     left = " Some of its rows are left out." if chosen else ""
-    about = f"One trial of each column, of [{called(result)}](../full-run.md), on a machine at rest.{left}"
+    about = f"One trial of each column, of [{called(result)}](../full-run.md), on the project's machine of 2 cores.{left}"
     ended = [f"{t.subject}: {t.status}: {t.reason}" for t in part.trials if t.status != "ok"]
     return "\n\n".join([about, table, *(["\n".join(notes)] if notes else []), *ended])
 
 
 def called(result: Result) -> str:
     """Its command, as a person would type it."""
-    return " ".join(["`" + Path(result.run.command[0]).name, *result.run.command[1:]]) + "`"
+    words = [Path(result.run.command[0]).name, *result.run.command[1:]]
+    if "--runs" in words:  # where the run folder went is nobody's matter
+        del words[(i := words.index("--runs")) : i + 2]
+    return f"`{' '.join(words)}`"
 
 
 def markdown(result: Result) -> str:
