@@ -8,8 +8,6 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from msgspec.structs import replace
-
 from .. import plugins
 from ..contract import (
     Answer,
@@ -46,10 +44,8 @@ class BayProber:
     def start(self, timeout: float) -> None:
         """Deploy it and connect. Raises PhaseTimeout, EngineError."""
         deadline = time.monotonic() + timeout
-        # No health check: on a busy machine a slow answer to it would have the engine end what all is measured with.
-        spec = replace(self._workload.service(SERVICE, 1, self._workload.versions[0]), health=None)
         with self._driver.watch(SERVICE) as watch:
-            self._driver.deploy(spec)
+            self._driver.deploy(self._workload.service(SERVICE, 1, self._workload.versions[0]))
             last = ""
             while not self._agents:
                 left = deadline - time.monotonic()

@@ -40,12 +40,11 @@ class Recruits:
 def recruit(driver: Driver, workload: Workload, count: int, inside: bool, timeout: float) -> Recruits:
     """Deploy `count` generators, behind a relay if `inside`. Raises PhaseTimeout, EngineError."""
     deadline = time.monotonic() + timeout
-    # No health check: on a busy machine a slow answer to it would have the engine end a generator in the middle of a load.
-    spec = replace(workload.service(GENERATORS, count, workload.versions[0]), health=None)
+    spec = workload.service(GENERATORS, count, workload.versions[0])
     if not inside:
         live = _live(driver, spec, lambda i: i.published is not None, deadline, timeout)
         return Recruits((GENERATORS,), count, {i.id: i.published for i in live if i.published}, None)
-    relay = replace(workload.service(RELAY, 1, workload.versions[0]), command=("/bin/coeload", "relay"), health=None)
+    relay = replace(workload.service(RELAY, 1, workload.versions[0]), command=("/bin/coeload", "relay"))
     at = _live(driver, relay, lambda i: bool(i.published and i.address and i.port), deadline, timeout)[0]
     target = f"[{at.address}]:{at.port}" if ":" in (at.address or "") else f"{at.address}:{at.port}"
     _live(driver, replace(spec, publish=False, env={**spec.env, "COEBENCH_JOIN": target}), lambda i: True, deadline, timeout)

@@ -118,7 +118,7 @@ class Network:
         return float(8 * DEPLOY + (4 + 5 + 2 * 6) * each)
 
     def least_seconds(self, settings: Mapping[str, Any]) -> float:
-        return float(4 * (settings["seconds"] + settings["warmup"]))
+        return float(3 * (settings["seconds"] + settings["warmup"]) + settings["seconds"])
 
     def room(self, settings: Mapping[str, Any], spec: ServiceSpec) -> Sequence[Room]:
         """The service that answers requests, then those of the tools, whose processor time is their image's to say."""
@@ -178,7 +178,6 @@ class Network:
             trial.tools.service(service, count, trial.tools.versions[0]),
             command=("/bin/sh", "-c", command),
             port=port,
-            health=None,
             memory=TOOL_MEMORY,
             publish=True,
         )

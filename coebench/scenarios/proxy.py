@@ -46,7 +46,7 @@ def in_front(trial: Trial, service: str) -> Reach:
     lines = "".join(f"  server s{n} {address}:{port}\n" for n, (address, port) in enumerate(backends, 1))
     spec = trial.tools.service(name(service), 1, trial.tools.versions[0])
     spec = msgspec.structs.replace(
-        spec, command=("/bin/sh", "-c", START), env={"CONFIG": CONFIG + lines}, port=PORT, health=None, publish=False, cpu=0.1
+        spec, command=("/bin/sh", "-c", START), env={"CONFIG": CONFIG + lines}, port=PORT, publish=False, cpu=0.1
     )
     with trial.phase("proxy", DEPLOY) as deadline, Following(trial, spec.name) as following:
         trial.driver.deploy(spec)
