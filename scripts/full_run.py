@@ -113,7 +113,7 @@ def shown(result: Result, scenario: str) -> str:
         warnings=(),
     )
     text = markdown(part)
-    said = text.partition("\n<sub>No verdicts")[0]
+    said = text.partition("\n<sub>")[0]  # before the legend
     table = said.partition("\n\n")[2].strip()
     used = {n for marks in re.findall(r"<sup>([\d, ]+)</sup>", table) for n in marks.split(", ")}
     notes = [line for line in text.splitlines() if (n := re.match(r"(\d+)\. ", line)) and n[1] in used]
