@@ -236,7 +236,8 @@ def _over(m: MetricResult, baseline: str) -> dict[str, float]:
     an engine nobody gives one."""
     if not baseline or m.claim_of or m.better is Better.NEITHER:
         return {}
-    known = [r for r in m.ratios if r.ratio and not any(v.limited or v.lower_bound for v in (m.values[r.a], m.values[r.b]))]
+    pairs = [(r, (m.values[r.a], m.values[r.b])) for r in m.ratios if r.ratio]
+    known = [r for r, both in pairs if all(v.median and not v.limited and not v.lower_bound for v in both)]  # 0 has no multiple
     return {r.a: r.ratio for r in known if r.ratio and r.b == baseline} | {
         r.b: 1 / r.ratio for r in known if r.ratio and r.a == baseline
     }

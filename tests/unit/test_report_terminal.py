@@ -214,3 +214,12 @@ def test_a_figure_at_the_generators_limit_is_no_multiple(result):
     cells = [(r, c) for s in table(msgspec.structs.replace(result, bays=bays)).sections for r in s.rows for c in r.cells.values()]
     assert any(c.figure.startswith("≥") for _, c in cells)
     assert not any(c.over for _, c in cells if c.figure[:1] in ("≥", ">"))
+
+
+def test_nothing_is_no_multiple_of_nothing(result):
+    m = next(m for m in result.metrics if m.name == "last" and not m.claim_of)
+    values = {s: msgspec.structs.replace(v, median=0.0) for s, v in m.values.items()}
+    pairs = tuple(msgspec.structs.replace(r, ratio=1.0) for r in m.ratios)
+    bays = {**result.bays, "swarm": msgspec.structs.replace(result.bays["swarm"], baseline=True)}
+    changed = msgspec.structs.replace(result, metrics=(msgspec.structs.replace(m, values=values, ratios=pairs),), bays=bays)
+    assert not any(c.over for s in table(changed).sections for r in s.rows for c in r.cells.values())
