@@ -35,16 +35,19 @@ def ip_vs() -> bool:
 
 def module(name: str) -> bool:
     """Whether the kernel that runs has a module built in, loaded, or on disk; a kernel without lists says nothing of itself."""
-    if Path(f"/sys/module/{name}").exists():
-        return True
-    modules = Path("/lib/modules") / platform.release()
-    for listing in ("modules.builtin", "modules.dep"):
-        try:
-            if f"/{name}.ko" in (modules / listing).read_text():
-                return True
-        except OSError:
-            continue
-    return False
+    return Path(f"/sys/module/{name}").exists() or built_in(name) or _listed(name, "modules.dep")
+
+
+def built_in(name: str) -> bool:
+    """Whether the kernel's list of what is built in names a module."""
+    return _listed(name, "modules.builtin")
+
+
+def _listed(name: str, listing: str) -> bool:
+    try:
+        return f"/{name}.ko" in (Path("/lib/modules") / platform.release() / listing).read_text()
+    except OSError:
+        return False
 
 
 def _system() -> str:

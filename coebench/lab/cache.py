@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import hashlib
 import os
@@ -123,6 +124,16 @@ def locked(path: Path, say: Say, waiting: str) -> Iterator[None]:
             with _holding:
                 _held.discard(f.fileno())
             fcntl.flock(f, fcntl.LOCK_UN)  # for a child, too, that inherited it for another lock's sake
+
+
+def share(source: str | Path, target: str | Path) -> None:
+    """Make one file two by a hard link; a copy where there can be none, as between two file systems."""
+    try:
+        os.link(source, target, follow_symlinks=False)
+    except OSError as e:
+        if e.errno not in (errno.EXDEV, errno.EPERM, errno.EMLINK, errno.EOPNOTSUPP):
+            raise
+        shutil.copy2(source, target, follow_symlinks=False)
 
 
 def remove(path: Path) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import subprocess
+import tempfile
 from pathlib import Path
 
 import msgspec
@@ -12,7 +14,7 @@ import psutil
 
 from .. import machine
 from ..contract import BadInput
-from . import bay, cgroups, install, netns, paths, trees
+from . import bay, cgroups, install, modules, netns, paths, trees
 from .engines import ENGINES, engine
 from .magnum import plane as magnum
 
@@ -27,7 +29,7 @@ class Finding(msgspec.Struct, frozen=True):
 
 def findings() -> tuple[Finding, ...]:
     """All of them, the fatal ones too."""
-    found = [_machine(), *_kernel(), _cgroup(), *_size(), *_ready()]
+    found = [_machine(), *_kernel(), _cgroup(), *_folders(), *_source(), *_size(), *_ready()]
     left = [*(["the lab's Magnum"] if magnum.left() else []), *bay.names()]
     if left:
         found.append(Finding("note", "leftovers", f"up or left: {', '.join(left)} (coebench lab status, coebench clean)"))
@@ -58,12 +60,61 @@ def _kernel() -> list[Finding]:
             found.append(Finding("no", "namespaces", f"this kernel has no {space} namespaces"))
     if "mqueue" not in systems:
         found.append(Finding("no", "mqueue", "this kernel has no POSIX message queues: hosts mount /dev/mqueue"))
-    found += _network()
-    if machine.ip_vs():
-        found.append(Finding("ok", "ip_vs", "there: Swarm's virtual IPs could be served"))
-    else:
+    return [*found, *_network(), *_modules()]
+
+
+def _modules() -> list[Finding]:
+    """Each module that an engine counts on: there, to be loaded before a bay, or lacking and what then does not work."""
+    wanted: dict[str, list[str]] = {}
+    for coe in ENGINES:
+        for name, loss in engine(coe).modules.items():
+            wanted.setdefault(name, []).append(f"{engine(coe).title}: {loss}")
+    found = []
+    for name, losses in wanted.items():
+        if modules.there(name):
+            found.append(Finding("ok", name, "there"))
+        elif why := modules.loadable(name):
+            found.append(Finding("note", name, f"{why}. {'; '.join(losses)}"))
+        else:
+            found.append(
+                Finding("ok", name, f"a module on disk; the lab loads it before a bay (modprobe {name}) and leaves it loaded")
+            )
+    return found
+
+
+def _folders() -> list[Finding]:
+    """Whether hosts can have root file systems where their state is kept: one is mounted, as a bay would, and is gone at once."""
+    if os.geteuid() != 0:
+        return []
+    state, cache = paths.existing(paths.state()), paths.existing(paths.cache())
+    found = []
+    with contextlib.ExitStack() as left:
+        try:
+            tried = Path(left.enter_context(tempfile.TemporaryDirectory(prefix=".coebench-", dir=state)))
+        except OSError as e:
+            return [Finding("no", "state", f"{state} can't be written ({e.strerror}): set COEBENCH_STATE to a folder that can")]
+        for sub in ("lower", "upper", "work", "root"):
+            (tried / sub).mkdir()
+        mount = f"lowerdir={tried}/lower,upperdir={tried}/upper,workdir={tried}/work"
+        command = ["unshare", "--mount", "mount", "-t", "overlay", "overlay", "-o", mount, str(tried / "root")]
+        p = subprocess.run(command, capture_output=True, text=True)
+        if p.returncode:
+            kind = "it is an overlay itself, or a file system that can't be one's upper layer"
+            said = (p.stderr.strip().splitlines() or ["mount failed"])[-1]
+            found.append(
+                Finding(
+                    "no",
+                    "state",
+                    f"hosts can't keep their files in {state}: {kind} ({said}); set COEBENCH_STATE to an ext4 or xfs",
+                )
+            )
+    try:
+        tempfile.TemporaryFile(dir=cache).close()
+    except OSError as e:
+        found.append(Finding("no", "cache", f"{cache} can't be written ({e.strerror}): set COEBENCH_CACHE to a folder that can"))
+    if state.stat().st_dev != cache.stat().st_dev:
         found.append(
-            Finding("note", "ip_vs", "not in this kernel: Swarm's virtual IPs and mesh stay silent; endpoints routing is used")
+            Finding("note", "state", "on another file system than the cache: what nodes begin with is copied, not linked")
         )
     return found
 
@@ -107,8 +158,21 @@ def _cgroup() -> Finding:
     return Finding(
         "note",
         "cgroups",
-        "version 2: Mesos 1.11 knows none of it, so its tasks have no limits; the lab was never tried on a machine with it",
+        "version 2: Mesos 1.11 knows none of it, so its tasks have no limits",
     )
+
+
+def _source() -> list[Finding]:
+    """Where packages would come from; asked only while something is not built. Nothing is fetched: whether the mirror has the
+    suite is seen by the installation."""
+    if all(install.installed(coe) for coe in ENGINES if not engine(coe).missing()):
+        return []
+    try:
+        first = next(source for source in trees.sources(fetch=False) if source.suite == trees.SUITE)
+    except BadInput as e:
+        return [Finding("no", "packages", str(e))]
+    own = "the machine's own" if not first.keyring else "signatures checked with " + first.keyring
+    return [Finding("ok", "packages", f"Debian {first.suite} ({own})")]
 
 
 def _size() -> list[Finding]:

@@ -18,7 +18,7 @@ import msgspec
 
 from ..contract import BadInput, BayFailed, Role
 from . import cgroups, paths
-from .cache import remove
+from .cache import remove, share
 from .process import Process
 
 GUEST_HOME = "/root"  # of root inside a host, as guest/init.sh sets it
@@ -223,7 +223,7 @@ def _share(source: str, target: str) -> None:
     if source.endswith(".db"):
         shutil.copy2(source, target)
     else:
-        os.link(source, target, follow_symlinks=False)
+        share(source, target)
 
 
 def spawn(

@@ -6,14 +6,16 @@ import hashlib
 import os
 import platform
 import shutil
+import subprocess
 import time
 from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from .. import plugins
 from ..contract import BadInput, Workload
 from . import cgroups, images, paths, trees
-from .cache import Artefact, Say, key
+from .cache import Artefact, Say, key, share
 from .engines import engine
 from .engines.kubernetes import PROGRAMS
 from .process import ended_tidily
@@ -31,7 +33,7 @@ def kubernetes() -> Artefact:
         tree = trees.build_tree().ensure(say)
         if not list(work.glob("kubernetes_*.dsc")):
             say("fetching Kubernetes' source package")
-            trees.download_source("kubernetes", KUBERNETES, work)
+            trees.download_source("kubernetes", KUBERNETES, work, say)
         for file in recipe:
             shutil.copy(file, work)
 
@@ -95,8 +97,7 @@ def registry() -> Artefact:
     runs it, not of the tree below all hosts."""
 
     def build(work: Path, out: Path, say: Say) -> None:
-        trees.apt_update(say)
-        trees.download(("docker-registry",), work)
+        trees.download(("docker-registry",), work, trees.SUITE, say)
         for package in work.glob("docker-registry_*.deb"):
             trees.run(["dpkg-deb", "-x", str(package), str(work / "whole")])
         (out / "usr/bin").mkdir(parents=True)
@@ -141,7 +142,7 @@ def image_folder(coe: str, say: Say) -> Path:
     def build(work: Path, out: Path, say: Say) -> None:
         for part in parts:
             for archive in part.ensure(say).glob("*.tar"):
-                os.link(archive, out / archive.name)
+                share(archive, out / archive.name)
         if recipe:
             (work / "store.sh").write_bytes(recipe)
             trees.in_tree(tree.ensure(say), work, ["bash", "/build/store.sh"], work / "build.log", say, {"images": out})
@@ -182,12 +183,27 @@ def install(coes: Iterable[str], say: Say) -> float:
     paths.cache().mkdir(parents=True, exist_ok=True)
     with ended_tidily():
         if not registry().ready:
-            trees.apt_sources()  # without which nothing can be built: said before something is fetched
-        registry().ensure(say)
+            trees.sources(say=say)  # without which nothing can be built: said before something is fetched
+        _at_once([trees.host_tree(), registry()], [LAYERS[n]() for n in {n: 0 for coe in coes for n in engine(coe).layers}], say)
         for coe in coes:
             layers(coe, say)
             image_folder(coe, say)
     return time.monotonic() - begun
+
+
+def _at_once(fetched: list[Artefact], compiled: list[Artefact], say: Say) -> None:
+    """Build what is mostly waiting for a mirror beside what is mostly compiling. Raises the first failure."""
+    with ThreadPoolExecutor(1) as beside:
+        try:
+            waiting = [beside.submit(part.ensure, say) for part in fetched if not part.ready]
+            for part in compiled:
+                if part.name != "marathon":  # which is compiled in the host tree
+                    part.ensure(say)
+            for one in waiting:
+                one.result()
+        except BaseException:
+            trees.end_children()
+            raise
 
 
 def installed(coe: str) -> bool:
@@ -197,20 +213,33 @@ def installed(coe: str) -> bool:
     return all(p.ready for p in parts)
 
 
+TOOLS = {  # program → what brings it: Debian's package, Fedora's
+    "apt-get": ("apt", "apt"),
+    "dpkg-deb": ("dpkg", "dpkg"),
+    "perl": ("perl", "perl"),
+    "unshare": ("util-linux", "util-linux"),
+    "nsenter": ("util-linux", "util-linux"),
+    "setpriv": ("util-linux", "util-linux"),
+    "mount": ("mount", "util-linux-core"),
+    "chroot": ("coreutils", "coreutils"),
+    "bash": ("bash", "bash"),
+}
+
+
 def check_machine() -> None:
-    """Raise BadInput, in one line, if the lab can't be on this machine."""
+    """Raise BadInput, in one line with what mends it, if the lab can't be on this machine."""
     if os.geteuid() != 0:
-        raise BadInput("the lab makes namespaces, mounts and cgroups: run it as root (sudo)")
-    release = dict(line.split("=", 1) for line in _os_release() if "=" in line)
-    ident, version = release.get("ID", "?").strip('"'), release.get("VERSION_ID", "?").strip('"')
-    if (ident, version) != ("debian", "12") or platform.machine() != "x86_64":
+        raise BadInput("the lab makes namespaces, mounts and cgroups, for which it must be root: run the command with sudo")
+    if platform.system() != "Linux" or platform.machine() != "x86_64":
         raise BadInput(
-            f"the lab is built from Debian 12's packages for x86-64; this is {ident} {version} on {platform.machine()}: "
-            "a Debian 12 machine or virtual machine does"
+            f"the lab's engines are programs for Linux on x86-64; this is {platform.system()} on {platform.machine()}: use "
+            "such a machine or virtual machine, or a cluster that runs already (--provisioner existing)"
         )
-    for tool in ("apt-get", "dpkg-deb", "perl", "unshare", "nsenter", "setpriv", "bash"):
+    for tool in TOOLS:
         if not shutil.which(tool):
-            raise BadInput(f"{tool} is not on this machine: the lab needs it (Debian's essential packages and perl)")
+            raise BadInput(f"the lab needs {tool}, which is not on this machine: {_brings(tool)}")
+    if not _whole_perl():
+        raise BadInput(f"the lab needs perl's modules, and this machine has perl-base alone: {_brings('perl')}")
     if why := cgroups.problem():
         raise BadInput(why)
     free = shutil.disk_usage(paths.existing(paths.cache())).free
@@ -220,11 +249,17 @@ def check_machine() -> None:
         )
 
 
-def _os_release() -> list[str]:
-    try:
-        return Path("/etc/os-release").read_text().splitlines()
-    except OSError:
-        return []
+def _brings(tool: str) -> str:
+    """The command that brings a program."""
+    debian, fedora = TOOLS[tool]
+    if shutil.which("apt-get"):
+        return f"apt-get install {debian}"
+    return f"dnf install {fedora}" if shutil.which("dnf") else f"install the package {debian} (Debian) or {fedora} (Fedora)"
+
+
+def _whole_perl() -> bool:
+    """Whether perl has the modules that mmdebstrap wants; a minimal Debian's has not."""
+    return subprocess.run(["perl", "-MDigest::SHA", "-MFile::Find", "-e1"], capture_output=True).returncode == 0
 
 
 def digest(file: Path) -> str:

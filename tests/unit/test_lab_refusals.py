@@ -19,12 +19,13 @@ Refused = Callable[..., str]
 
 @pytest.fixture
 def refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Refused:
-    """Root on an empty Debian 12 that has all that it takes; what a command line says there that is refused."""
+    """Root on an empty machine that has all that it takes; what a command line says there that is refused."""
     monkeypatch.setenv("COEBENCH_STATE", str(tmp_path / "state"))
     monkeypatch.setenv("COEBENCH_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr("os.geteuid", lambda: 0)
     monkeypatch.setattr("platform.machine", lambda: "x86_64")
-    monkeypatch.setattr(install, "_os_release", lambda: ["ID=debian", 'VERSION_ID="12"'])
+    monkeypatch.setattr("platform.system", lambda: "Linux")
+    monkeypatch.setattr(install, "_whole_perl", lambda: True)
     monkeypatch.setattr(cgroups, "problem", lambda: "")
     monkeypatch.setattr(cgroups, "freezer", lambda: "")
     monkeypatch.setattr(shutil, "which", lambda name, *_: f"/usr/bin/{name}")
@@ -65,12 +66,35 @@ def test_too_little_disk_to_build(refused: Refused, monkeypatch: pytest.MonkeyPa
     assert f"{tmp_path}/cache/lab has 5120 MiB free, building takes 6144: set COEBENCH_CACHE elsewhere" in said
 
 
-@pytest.mark.parametrize("tool", ["apt-get", "perl", "setpriv"])
-def test_a_missing_package(tool: str, refused: Refused, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(shutil, "which", lambda name, *_: None if name == tool else f"/usr/bin/{name}")
-    assert f"{tool} is not on this machine: the lab needs it" in refused("compare", "swarm")
+@pytest.mark.parametrize(
+    ("tool", "others", "mends"),
+    [
+        ("apt-get", ("dnf",), "dnf install apt"),
+        ("apt-get", (), "install the package apt (Debian) or apt (Fedora)"),
+        ("perl", ("apt-get",), "apt-get install perl"),
+        ("setpriv", ("apt-get",), "apt-get install util-linux"),
+    ],
+)
+def test_a_missing_package(
+    tool: str, others: tuple[str, ...], mends: str, refused: Refused, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lacking = {tool, "apt-get", "dnf"} - set(others)
+    monkeypatch.setattr(shutil, "which", lambda name, *_: None if name in lacking else f"/usr/bin/{name}")
+    assert refused("compare", "swarm").endswith(f"the lab needs {tool}, which is not on this machine: {mends}")
+
+
+def test_a_perl_that_is_the_base_alone(refused: Refused, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(install, "_whole_perl", lambda: False)
+    assert refused("lab", "install", "swarm").endswith("perl-base alone: apt-get install perl")
+
+
+def test_another_kind_of_machine(refused: Refused, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("platform.machine", lambda: "aarch64")
+    assert "programs for Linux on x86-64; this is Linux on aarch64: use" in refused("compare", "swarm")
 
 
 def test_no_apt_source(refused: Refused, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(trees, "run", lambda *_, **__: "http://mirror.example/ubuntu jammy main Ubuntu\n")
-    assert "no apt source of Debian bookworm is configured here" in refused("lab", "install", "swarm")
+    monkeypatch.setattr(trees, "run", lambda *_, **__: "http://mirror.example/ubuntu|jammy|jammy|main|Ubuntu\n")
+    assert "apt has no source of Debian here, and the lab's hosts are made of Debian bookworm: name a mirror" in refused(
+        "lab", "install", "swarm"
+    )

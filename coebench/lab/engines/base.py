@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import ClassVar
 
 from ...contract import Access, BadInput, BayFailed, BaySpec, Role, Unsupported
+from .. import modules
 from ..cache import Artefact
 from ..host import Host
 from ..plan import Layout
@@ -24,6 +25,7 @@ class Engine(ABC):
     options: ClassVar[Mapping[str, str]] = {}  # option → what it does
     agent: ClassVar[str]  # the engine's process on a node without which the engine has no word of it
     instances: ClassVar[str] = ""  # the cgroup of a host that has its instances, where it makes cgroups for itself, too
+    modules: ClassVar[Mapping[str, str]] = {}  # kernel module → what the engine lacks without it
     control: ClassVar[tuple[str, ...]]  # its processes on the control host, in the order in which they start
 
     def __init__(self, spec: BaySpec, layout: Layout) -> None:
@@ -50,8 +52,9 @@ class Engine(ABC):
         """What this machine lacks for the engine, while others may run on it; empty if nothing."""
         return ""
 
-    def provide(self) -> None:  # noqa: B027
+    def provide(self) -> None:
         """Make what the machine has to have before a bay's first cgroup is made. Raises BadInput."""
+        modules.load(self.modules)
 
     @abstractmethod
     def files(self, host: str, role: Role) -> Mapping[str, str]:

@@ -78,6 +78,9 @@ class Kubernetes(Engine):
     layers = ("kubernetes",)
     agent = "kubelet"
     control = ("etcd", "apiserver", "controller-manager", "scheduler")
+    modules: ClassVar[Mapping[str, str]] = {
+        "br_netfilter": "a pod that asks a service of which an instance is on its own node may get no answer",
+    }
     options: ClassVar[Mapping[str, str]] = {"kubernetes-bin": "a folder with the five programs of another version"}
 
     @classmethod

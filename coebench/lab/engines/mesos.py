@@ -65,6 +65,7 @@ class Mesos(Engine):
         return f"Mesos 1.11 needs cgroup v1's freezer to put instances into their images, and {why}" if why else ""
 
     def provide(self) -> None:
+        super().provide()
         if cgroups.version() == 2:
             cgroups.mount_freezer()
 

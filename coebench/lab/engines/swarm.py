@@ -8,11 +8,10 @@ import json
 import socket
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, ClassVar
 
-from ... import machine
 from ...contract import Access, BayFailed, BaySpec, Role
-from .. import pki, plan
+from .. import modules, pki, plan
 from ..host import Host
 from .base import Engine
 
@@ -62,6 +61,10 @@ class Swarm(Engine):
     version = "20.10.24"
     agent = "dockerd"
     control = ("dockerd",)
+    modules: ClassVar[Mapping[str, str]] = {
+        "br_netfilter": "no ingress network is made, so published ports are silent",
+        "ip_vs": "virtual IPs and the routing mesh are silent, so endpoints routing is used",
+    }
 
     def __init__(self, spec: BaySpec, layout: plan.Layout) -> None:
         super().__init__(spec, layout)
@@ -84,7 +87,7 @@ class Swarm(Engine):
         return {f"/etc/docker/tls/{file}": self.secrets[name] for file, name in parts.items()}
 
     def payload(self, host: str, role: Role) -> tuple[str, ...]:
-        return ("/opt/coebench/guest/swarm.sh", role.value)
+        return ("/opt/coebench/guest/swarm.sh", role.value, *(["balancers"] if modules.there("ip_vs") else []))
 
     def join(self, hosts: list[Host], new: list[Host], step: Callable[[str], None]) -> None:
         manager = hosts[0]
@@ -144,7 +147,7 @@ class Swarm(Engine):
 
     def options_for_driver(self) -> dict[str, str]:
         """What only the lab knows, or what is the driver's to ask for: restart policies are the services'."""
-        has = "yes" if machine.ip_vs() else "this kernel has none, neither loaded nor as a module"
+        has = "yes" if modules.there("ip_vs") else "this kernel has none, neither loaded nor as a module that could be"
         options = {"ip_vs": has}
         if self.spec.timeouts != "stock":
             options["restart_delay"] = self.timeouts()[RESTART].rstrip("s")
@@ -157,4 +160,7 @@ class Swarm(Engine):
         return {"dockerd": "20.10.24 (Debian)", "containerd": "1.6 (Debian)", "runc": "1.1 (Debian)"}
 
     def notes(self) -> tuple[str, ...]:
-        return ("the manager runs no instances (availability drain), as the control hosts of the others",)
+        drained = "the manager runs no instances (availability drain), as the control hosts of the others"
+        if not modules.there("ip_vs"):
+            return (drained,)
+        return (drained, "IPv4 forwarding is turned on in Docker's balancers, as dockerd does on a machine of its own")

@@ -11,10 +11,11 @@ R=$D/root
 mount --make-rprivate /
 hostname "$NAME"
 mount -t overlay overlay -o "lowerdir=$LOWER,upperdir=$D/upper,workdir=$D/work" "$R"
+mount -t proc proc "$R/proc"   # iproute2 6.15 and later looks a namespace up by its process there
 
 # one cable to the switch: made there, its far end put here; then this end configured
 printf 'link add p%s type veth peer name eth0 netns 1\nlink set p%s master br0 up\n' "$NAME" "$NAME" |
-  nsenter --net=/proc/self/fd/9 chroot "$TREE" /usr/sbin/ip -b -
+  nsenter --net=/proc/self/fd/9 chroot "$R" /usr/sbin/ip -b -
 exec 9<&-
 { printf 'link set lo up\naddr add %s dev eth0\nlink set eth0 up\nroute add default via %s\n' "$CIDR" "$GATEWAY"
   echo 'route add unreachable 169.254.0.0/16'   # cloud metadata services are looked for there, for seconds
@@ -34,7 +35,6 @@ mkdir -p "$R/opt/coebench" "$R/opt/images"
 mount --bind -o ro "$D/guest" "$R/opt/coebench"
 mount --bind -o ro "$D/images" "$R/opt/images"
 
-mount -t proc proc "$R/proc"
 mount -t sysfs sysfs "$R/sys"
 mount -t tmpfs -o mode=755 tmpfs "$R/run"; mkdir -p "$R/run/lock" "$R/run/sysctl" "$R/run/coebench"
 mount -t tmpfs -o mode=755 tmpfs "$R/dev"; mkdir "$R/dev/pts" "$R/dev/shm" "$R/dev/mqueue"
