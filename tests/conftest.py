@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -31,6 +33,19 @@ def lab_installed() -> None:
     if not _lab_is_wanted() and not all(install.installed(coe) for coe in ENGINES):
         pytest.skip("the lab isn't installed: coebench lab install, or set COEBENCH_TEST_LAB=1")
     install.install(list(ENGINES), print)
+
+
+@pytest.fixture(scope="session")
+def coeload() -> Path:
+    """The load generator for this machine. Skips where there is nothing to build it with."""
+    from coebench.load import native
+
+    try:
+        return native.program()
+    except BadInput:
+        if shutil.which("gcc") or shutil.which("cc"):
+            raise
+        pytest.skip("the generator is built from C and there is no gcc")
 
 
 class NoJournal:

@@ -14,7 +14,6 @@ import pytest
 
 from coebench.conformance import Outcome, Report
 from coebench.contract import VERSION, BadInput
-from coebench.load import native
 from coebench.sdk import checking, scaffold
 
 ROOT = Path(__file__).parents[2]
@@ -105,7 +104,7 @@ class Liar(ToyDriver):
 """
 
 
-def test_a_driver_that_claims_what_it_can_not_is_an_error(tmp_path: Path) -> None:
+def test_a_driver_that_claims_what_it_can_not_is_an_error(tmp_path: Path, coeload: Path) -> None:
     """The toy says that it can't update; a copy that says it can is told which claims are not true."""
     site = tmp_path / "site"
     install(site, TOY)
@@ -114,7 +113,7 @@ def test_a_driver_that_claims_what_it_can_not_is_an_error(tmp_path: Path) -> Non
     toy = next(site.glob("coebench_toy*/entry_points.txt"))
     toy.write_text("[coebench.provisioners]\ntoy = coebench_toy:ToyProvisioner\n")
     words = ("driver", "check", "toy", "--provisioner", "toy", "--only", "update_keeps_capacity", "--patience", "5")
-    p = run("coebench", *words, cwd=ROOT, path=(site, TOY), COELOAD=str(native.program()))
+    p = run("coebench", *words, cwd=ROOT, path=(site, TOY), COELOAD=str(coeload))
     assert p.returncode == 1, p.stderr
     assert "error: claims 'update', and fails 1 of its behaviours: update_keeps_capacity" in p.stdout, p.stdout
 
@@ -129,14 +128,14 @@ def test_a_claim_without_a_reason_is_no_lie_but_fails() -> None:
     assert "error: claims 'drain'" in "\n".join(checking.summary(lying))
 
 
-def test_the_pytest_plugin_runs_the_suite(tmp_path: Path) -> None:
+def test_the_pytest_plugin_runs_the_suite(tmp_path: Path, coeload: Path) -> None:
     """A new package's own test, on the toy's bay: one test a behaviour, skipped where it does not apply, and a score."""
     folder = scaffold.write("mine", tmp_path / "mine")
     site = tmp_path / "site"
     install(site, TOY)
     words = ("pytest", "-q", "-p", "no:cacheprovider", "--coebench-driver", "toy", "--coebench-provisioner", "toy")
     chosen = "names_itself or every_capability or update_changes or unknown_options"
-    p = run(*words, "--override-ini=coebench_options=", "-k", chosen, cwd=folder, path=(site, TOY), COELOAD=str(native.program()))
+    p = run(*words, "--override-ini=coebench_options=", "-k", chosen, cwd=folder, path=(site, TOY), COELOAD=str(coeload))
     assert p.returncode == 0, p.stdout + p.stderr
     assert "3 passed, 1 skipped" in p.stdout
     assert "toy: score 100%: 3 of 3 behaviours passed, 1 do not apply" in p.stdout

@@ -13,7 +13,6 @@ from pathlib import Path
 import pytest
 
 from coebench.contract import EngineError, LoadPlan, Target, Unsupported
-from coebench.load import native
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = {
@@ -50,13 +49,11 @@ def coebench(path: str, tmp_path: Path, *words: str, **env: str) -> subprocess.C
     return subprocess.run(command, capture_output=True, text=True, timeout=120, cwd=ROOT, env={**os.environ, **own})
 
 
-def test_a_run_with_a_scenario_and_a_hook_from_other_packages(path: str, tmp_path: Path) -> None:
+def test_a_run_with_a_scenario_and_a_hook_from_other_packages(path: str, tmp_path: Path, coeload: Path) -> None:
     """On the toy, whose driver and bay come from a package too: the core has no part in any of the four."""
     notes = tmp_path / "notes.jsonl"
     words = ("compare", "toy", "--provisioner", "toy", "--profile", "smoke", "--scenarios", "listing,deploy", "--json")
-    p = coebench(
-        path, tmp_path, *words, "--runs", str(tmp_path / "runs"), COEBENCH_NOTIFY=str(notes), COELOAD=str(native.program())
-    )
+    p = coebench(path, tmp_path, *words, "--runs", str(tmp_path / "runs"), COEBENCH_NOTIFY=str(notes), COELOAD=str(coeload))
     assert p.returncode == 0, p.stderr
     found = {f"{m['scenario']}.{m['name']}": m["values"]["toy"]["median"] for m in json.loads(p.stdout)["metrics"]}
     assert 0 < found["listing.list_services"] < 1000

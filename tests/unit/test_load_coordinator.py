@@ -24,7 +24,7 @@ from loadgen_harness import Agent, NullServer, Server, answering, free_port, ide
 
 from coebench.contract import BadInput, Burst, EngineError, LoadPlan, LoadResult, Target, now
 from coebench.load import coordinator as coordination
-from coebench.load import hdr, native, share
+from coebench.load import hdr, share
 from coebench.load.coordinator import Coordinator
 
 PLAN = LoadPlan(targets=(Target("127.0.0.1", 9),), rate=100.0, arrivals="constant", connections=4, duration=2.0, warmup=1.0)
@@ -37,8 +37,8 @@ def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(scope="module")
-def binary() -> Path:
-    return native.program()
+def binary(coeload: Path) -> Path:
+    return coeload
 
 
 @contextlib.contextmanager

@@ -122,14 +122,13 @@ def test_a_step_of_the_wall_clock_moves_neither_the_start_nor_a_second(stepped: 
     assert [b.planned for b in seen[:4]] == [400] * 4
 
 
-def test_a_generator_does_not_grow_while_its_seconds_are_acknowledged() -> None:
-    binary = native.program()
+def test_a_generator_does_not_grow_while_its_seconds_are_acknowledged(coeload: Path) -> None:
 
     def resident(pid: int) -> int:
         return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
-    with NullServer(binary) as null:
-        agent = Agent(binary)
+    with NullServer(coeload) as null:
+        agent = Agent(coeload)
         try:
             sizes: list[int] = []
             plan = LoadPlan(

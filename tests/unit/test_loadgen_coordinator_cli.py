@@ -16,12 +16,11 @@ from loadgen_harness import Agent, NullServer, Server, free_port, requests_of
 
 from coebench.cli.loadgen import app
 from coebench.contract import BadInput
-from coebench.load import native
 
 
 @pytest.fixture(scope="module")
-def binary() -> Path:
-    return native.program()
+def binary(coeload: Path) -> Path:
+    return coeload
 
 
 def test_two_generators_by_address_and_two_behind_a_relay(binary: Path) -> None:

@@ -8,8 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from coebench.load import native
-
 LOOK = """
 ip link add v0 type veth peer name v1 || exit 77
 "$0" agent --port 0 & pid=$!
@@ -24,9 +22,9 @@ kill $pid
 """
 
 
-def look(wish: str) -> subprocess.CompletedProcess[str]:
+def look(coeload: Path, wish: str) -> subprocess.CompletedProcess[str]:
     """The settings of two interfaces and of lo, and how often is asked, in a new network namespace where an agent runs."""
-    command = ["unshare", "--net", "sh", "-c", LOOK, str(native.program()), wish or "1000"]
+    command = ["unshare", "--net", "sh", "-c", LOOK, str(coeload), wish or "1000"]
     p = subprocess.run(
         command, capture_output=True, text=True, timeout=30, env={**os.environ, "COEBENCH_NEIGHBOUR_RETRY_MS": wish}
     )
@@ -38,12 +36,12 @@ def look(wish: str) -> subprocess.CompletedProcess[str]:
 @pytest.mark.skipif(os.geteuid() != 0, reason="making a network namespace takes root")
 @pytest.mark.skipif(not Path("/usr/bin/unshare").exists(), reason="no unshare here")
 @pytest.mark.parametrize(("wish", "found"), [("20", ["20", "20", "1000", "3000"]), ("", ["1000", "1000", "1000", "3"])])
-def test_the_wish_is_carried_out_but_for_lo(wish: str, found: list[str]) -> None:
-    assert [line for line in look(wish).stdout.split() if line.isdigit()][-4:] == found
+def test_the_wish_is_carried_out_but_for_lo(coeload: Path, wish: str, found: list[str]) -> None:
+    assert [line for line in look(coeload, wish).stdout.split() if line.isdigit()][-4:] == found
 
 
-def test_a_wish_that_makes_no_sense_is_refused() -> None:
+def test_a_wish_that_makes_no_sense_is_refused(coeload: Path) -> None:
     env = {**os.environ, "COEBENCH_NEIGHBOUR_RETRY_MS": "soon"}
-    p = subprocess.run([native.program(), "agent", "--port", "0"], capture_output=True, text=True, timeout=10, env=env)
+    p = subprocess.run([coeload, "agent", "--port", "0"], capture_output=True, text=True, timeout=10, env=env)
     assert p.returncode == 2
     assert "COEBENCH_NEIGHBOUR_RETRY_MS" in p.stderr

@@ -20,14 +20,14 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "loadgen"))
 from loadgen_harness import Agent, Event, NullServer, free_port, run_json
 
 from coebench.lab import cgroups
-from coebench.load import native, saturation
+from coebench.load import saturation
 
 PERIOD_US = 100_000
 
 
 @pytest.fixture(scope="module")
-def binary() -> Path:
-    return native.program()
+def binary(coeload: Path) -> Path:
+    return coeload
 
 
 def _cpu_tops() -> list[Path]:

@@ -147,15 +147,15 @@ def test_a_service_that_is_too_slow_is_not_taken_for_a_slow_generator(prober: Ba
     assert result.saturated == ""
 
 
-def test_a_generator_that_is_stopped_is_told_and_a_server_that_is_stopped_is_not() -> None:
+def test_a_generator_that_is_stopped_is_told_and_a_server_that_is_stopped_is_not(coeload: Path) -> None:
     """200 ms of 2 s at 200/s: a tenth of all requests is late either way, for another's fault or for one's own."""
 
     def load(stop_server: bool) -> LoadResult:
-        running = harness.Agent(native.program())
+        running = harness.Agent(coeload)
         prober = BayProber(SimpleNamespace(), SimpleNamespace())  # type: ignore[arg-type]
         prober._agents["here"] = Agent("127.0.0.1", running.port)
         stopped: list[Any] = []
-        with harness.NullServer(native.program()) as server:
+        with harness.NullServer(coeload) as server:
 
             def second(burst: Any) -> None:
                 if not stopped:
