@@ -1,9 +1,8 @@
 # Two commands: `make compare` (the main job) and `make test` (everything that is checked). Both set up what they need.
-# git and make are all that a Debian 12 machine has to have; the lab needs root.
+# git and make are all that a Debian 12 or 13 machine has to have; the lab needs root.
 
-PYTHON ?= python3
-VENV := .venv
-SETUP := $(VENV)/.ready
+PYTHON ?=
+VENV ?= .venv
 ARGS ?=
 
 .PHONY: docs compare test tempest lint unit lab setup bench clean help
@@ -16,11 +15,8 @@ help:
 	@echo "make bench     the project's own figures: bay times, harness CPU, sight (benchmarks/)"
 	@echo "make clean     end and remove whatever the lab left, and the virtual environment"
 
-setup: $(SETUP)
-
-$(SETUP): pyproject.toml constraints.txt scripts/setup.sh
-	@sh scripts/setup.sh $(PYTHON) $(VENV)
-	@touch $@
+setup:
+	@sh scripts/setup.sh "$(PYTHON)" "$(VENV)"
 
 compare: setup
 	$(VENV)/bin/coebench compare k8s swarm mesos $(ARGS)

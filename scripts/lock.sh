@@ -20,9 +20,10 @@ fi
 } >"$WORK/pyproject.toml"
 
 [ ! -e requirements.txt ] || cp requirements.txt "$WORK/" # uv prefers the pins that it finds in its output
+echo pip >"$WORK/pip.in" # what scripts/setup.sh installs the others with
 # fewest: one version for all Pythons where there is one, so that all are tested with the same
 (cd "$WORK" && "$UV" pip compile --quiet --universal --fork-strategy fewest --python-version 3.11.0 --generate-hashes \
-  --no-header --no-annotate --no-emit-index-url --no-emit-find-links --extra dev "$@" pyproject.toml --output-file requirements.txt)
+  --no-header --no-annotate --no-emit-index-url --no-emit-find-links --extra dev "$@" pyproject.toml pip.in --output-file requirements.txt)
 # What holds on every machine that this is for need not be said 100 times.
 sed -i -e "s/python_full_version < '$BELOW' and //; s/ and sys_platform == 'linux'//; s/ ; sys_platform == 'linux'//" "$WORK/requirements.txt"
 

@@ -101,7 +101,10 @@ def install(dist: Path, folder: Path, extra: str, python: str = sys.executable) 
     """A fresh environment; returns its bin folder."""
     run(python, "-m", "venv", "--without-pip", folder)
     what = f"{wheel(dist)}[{extra}]" if extra else str(wheel(dist))
-    options = ["--quiet", "--disable-pip-version-check", "--no-compile", "-c", str(ROOT / "constraints.txt")]
+    pins = folder.with_name("pins.txt")  # without hashes: with one, pip asks for one of our own wheel, too
+    lines = (ROOT / "requirements.txt").read_text().splitlines()
+    pins.write_text("".join(line.removesuffix("\\") + "\n" for line in lines if "==" in line))
+    options = ["--quiet", "--disable-pip-version-check", "--no-compile", "-c", str(pins)]
     run(sys.executable, "-m", "pip", "--python", folder / "bin/python", "install", *options, what)
     return folder / "bin"
 
