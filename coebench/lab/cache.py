@@ -14,8 +14,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..contract import BadInput
 from . import paths
 
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 Say = Callable[[str], None]
 
 
@@ -52,7 +54,15 @@ class Artefact:
             remove(out)
             work.mkdir(parents=True, exist_ok=True)
             out.mkdir()
-            self.build(work, out, say)
+            try:
+                self.build(work, out, say)
+            except OSError as e:
+                if e.errno not in FULL:
+                    raise
+                raise BadInput(
+                    f"building {self.name} stopped: {e.filename or work}: {e.strerror}; make room, or set COEBENCH_CACHE "
+                    "elsewhere; the next call goes on from here"
+                ) from e
             out.chmod(0o755)
             os.replace(out, self.path)
             remove(work)
@@ -94,6 +104,7 @@ def key(*parts: str | bytes) -> str:
     return h.hexdigest()[:12]
 
 
+HIGH = 100  # the least descriptor that a child inherits: mmdebstrap gives its own to dash, which knows those below 10 alone
 _held: set[int] = set()
 _holding = threading.Lock()
 
@@ -108,22 +119,28 @@ def held() -> Iterator[tuple[int, ...]]:
 
 @contextlib.contextmanager
 def locked(path: Path, say: Say, waiting: str) -> Iterator[None]:
-    """Hold an exclusive lock on a file; says `waiting` if that takes another process's end."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with open(path, "a") as f:
+    """Hold an exclusive lock on a file; says `waiting` if that takes another process's end. Raises BadInput if none can."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        opened = open(path, "a")  # noqa: SIM115 - closed by the with below
+    except OSError as e:
+        raise BadInput(f"{path.parent} can't be written ({e.strerror}): set COEBENCH_CACHE to a folder that can") from None
+    with opened as f:
         try:
             fcntl.flock(f, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             say(waiting)
             fcntl.flock(f, fcntl.LOCK_EX)
+        high = fcntl.fcntl(f, fcntl.F_DUPFD_CLOEXEC, HIGH)
         with _holding:
-            _held.add(f.fileno())
+            _held.add(high)
         try:
             yield
         finally:
             with _holding:
-                _held.discard(f.fileno())
+                _held.discard(high)
             fcntl.flock(f, fcntl.LOCK_UN)  # for a child, too, that inherited it for another lock's sake
+            os.close(high)
 
 
 def share(source: str | Path, target: str | Path) -> None:

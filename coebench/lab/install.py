@@ -180,7 +180,6 @@ def install(coes: Iterable[str], say: Say) -> float:
     for coe in coes:
         if why := engine(coe).missing():
             raise BadInput(f"{engine(coe).title} can't run on this machine: {why}")
-    paths.cache().mkdir(parents=True, exist_ok=True)
     with ended_tidily():
         if not registry().ready:
             trees.sources(say=say)  # without which nothing can be built: said before something is fetched

@@ -51,7 +51,8 @@ def _locked(kind: int) -> int:
         file.parent.mkdir(parents=True, exist_ok=True)
         fd = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as e:
-        raise BadInput(f"the lab's lock, {file}, can't be opened ({e.strerror}): the lab needs root") from None
+        mend = "run the command with sudo" if os.geteuid() else "set COEBENCH_STATE to a folder that can be written"
+        raise BadInput(f"the lab's lock, {file}, can't be opened ({e.strerror}): {mend}") from None
     patience = time.monotonic() + LOOK
     while True:
         try:

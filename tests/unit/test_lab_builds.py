@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import subprocess
@@ -86,3 +87,34 @@ def test_sigterm_is_as_before_afterwards() -> None:
         os.kill(os.getpid(), signal.SIGTERM)
         time.sleep(5)
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+
+
+def test_what_a_build_inherits_is_out_of_the_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A child that passes its own descriptors to dash needs those below 10: locks are inherited far above."""
+    monkeypatch.setenv("COEBENCH_CACHE", str(tmp_path))
+    numbers: list[int] = []
+
+    def build(work: Path, out: Path, say: object) -> None:
+        numbers.extend(int(n) for n in trees.run(["ls", "/proc/self/fd"]).split())
+
+    Artefact("thing", "k", build).ensure(print)
+    inherited = sorted(numbers)[4:]  # 0 to 2, and the folder that ls reads
+    assert inherited and min(inherited) >= 100
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EROFS])
+def test_a_full_disk_is_one_line_and_the_next_call_goes_on(number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COEBENCH_CACHE", str(tmp_path))
+    room: list[bool] = []
+
+    def build(work: Path, out: Path, say: object) -> None:
+        if not room:
+            (work / "half").touch()
+            raise OSError(number, os.strerror(number), "/somewhere/file")
+        assert (work / "half").exists()
+        (out / "whole").touch()
+
+    with pytest.raises(BadInput, match=r"building thing stopped: /somewhere/file: .*; make room, or set COEBENCH_CACHE"):
+        Artefact("thing", "k", build).ensure(print)
+    room.append(True)
+    assert (Artefact("thing", "k", build).ensure(print) / "whole").exists()
