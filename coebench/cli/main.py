@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import sys
 
 import typer
@@ -52,6 +53,15 @@ def root(
     """The same workload on Kubernetes, Docker Swarm and Mesos, measured the same way, in one table."""
 
 
+def _no_room(e: Exception) -> str:
+    """What to do about a disk that is full or read-only; empty for all other errors."""
+    if not isinstance(e, OSError) or e.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
+        return ""
+    where = e.filename or "a file"
+    mend = "name a folder that can be written" if e.errno == errno.EROFS else "make room there, or name a folder on another disk"
+    return f"{where}: {e.strerror}; {mend} (--runs, --output, COEBENCH_CACHE, COEBENCH_STATE)"
+
+
 def main() -> None:
     """Exit codes: 0 all measured, 1 some trial failed, 2 bad input, 3 a gate failed, 130 interrupted."""
     try:
@@ -64,6 +74,9 @@ def main() -> None:
     except Exception as e:
         from ..contract import BadInput, CoebenchError  # needed for an error only: `--help` does not wait for it
 
+        if told := _no_room(e):
+            print(f"coebench: {told}", file=sys.stderr)
+            sys.exit(2)
         if not isinstance(e, CoebenchError):
             raise
         print(f"coebench: {e}", file=sys.stderr)

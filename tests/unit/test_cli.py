@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -142,3 +144,22 @@ def test_json_errors_leave_stdout_empty() -> None:
     p = run("compare", "nomad", "--json")
     assert p.returncode == 2
     assert p.stdout == ""
+
+
+@pytest.mark.parametrize(
+    ("number", "mend"), [(errno.ENOSPC, "make room there"), (errno.EROFS, "name a folder that can be written")]
+)
+def test_a_disk_that_takes_nothing_is_one_line(
+    number: int, mend: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from coebench.cli import main
+
+    def full() -> None:
+        raise OSError(number, os.strerror(number), "/somewhere/file")
+
+    monkeypatch.setattr(main, "app", full)
+    with pytest.raises(SystemExit) as ended:
+        main.main()
+    said = capsys.readouterr().err.splitlines()
+    assert ended.value.code == 2
+    assert len(said) == 1 and said[0].startswith("coebench: /somewhere/file: ") and mend in said[0]
