@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import http.server
+import shutil
+import socket
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -137,3 +142,41 @@ def test_a_failing_command_tells_the_advice_and_no_password(tmp_path: Path) -> N
     assert "the mirror can't be reached" in str(told.value)
     assert "http://h/x" in str(told.value) and "secret" not in str(told.value)
     assert "\n" not in str(told.value)
+
+
+class _Empty(http.server.BaseHTTPRequestHandler):
+    """A server that has nothing."""
+
+    def do_GET(self) -> None:
+        self.send_error(404)
+
+    def log_message(self, *_: object) -> None: ...
+
+
+@pytest.fixture
+def empty() -> Iterator[str]:
+    """The address of a server that has nothing."""
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Empty) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+@pytest.mark.skipif(not shutil.which("apt-get"), reason="this machine has no apt")
+def test_real_apt_and_a_mirror_that_has_nothing(empty: str, keys: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COEBENCH_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv(mirror.MIRROR, f"http://me:secret@{empty}/debian")
+    with pytest.raises(BadInput, match="the mirror lacks Debian bookworm") as told:
+        trees.download(("hello",), tmp_path, "bookworm")
+    assert "secret" not in str(told.value) and "\n" not in str(told.value)
+
+
+@pytest.mark.skipif(not shutil.which("apt-get"), reason="this machine has no apt")
+def test_real_apt_and_a_mirror_that_nobody_runs(keys: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as s:
+        port = s.getsockname()[1]  # nobody listens there once it is closed
+    monkeypatch.setenv("COEBENCH_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv(mirror.MIRROR, f"http://127.0.0.1:{port}/debian")
+    monkeypatch.setattr(trees, "RETRIES", 0)
+    with pytest.raises(BadInput, match="the mirror can't be reached"):
+        trees.download(("hello",), tmp_path, "bookworm")
