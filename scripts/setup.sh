@@ -96,7 +96,7 @@ explain() {
   elif said 'Permission denied|Read-only file system'; then
     fail "can't write to $VENV or ${TMPDIR:-/tmp}: make them writable, or name another folder (make VENV=…), and call again $log"
   fi
-  fail "$1 failed: $(grep -E 'rror' "$LOG" | tail -n 1 | cut -c 1-300): mend that and call again $log"
+  fail "$1 failed: $(grep -i 'error' "$LOG" | tail -n 1 | cut -c 1-300): mend that and call again $log"
 }
 
 # Debian's packages, as root. A dpkg that was stopped in the middle is let finish first.
