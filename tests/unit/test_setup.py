@@ -1,5 +1,5 @@
-"""scripts/setup.sh, with fakes of python3, pip and apt-get on the PATH. Whatever is wrong is told in one line that says what to do,
-with exit code 2. Nothing half-done counts as done, and the next call goes on. tests/fresh has the real ones."""
+"""scripts/setup.sh, with fakes of python3, pip and apt-get on the PATH. Whatever is wrong is one line that says what to do, with
+exit code 2. Nothing half-done counts as done, and the next call goes on. tests/fresh has the real ones."""
 
 from __future__ import annotations
 
