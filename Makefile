@@ -5,9 +5,10 @@ PYTHON ?=
 VENV ?= .venv
 ARGS ?=
 
-.PHONY: docs compare test tempest lint unit lab setup bench clean help
+.PHONY: begin-test docs compare test tempest lint unit lab setup bench clean help
 
 help:
+	@echo "make setup     the virtual environment .venv (PYTHON=… and VENV=… name others)"
 	@echo "make compare   set up, then compare Kubernetes, Swarm and Mesos in the lab (ARGS='--profile smoke' and the like)"
 	@echo "make test      set up, then ruff, mypy and all tests, those with real engines too"
 	@echo "make tempest   OpenStack's own tests of Magnum's API against the lab's Magnum"
@@ -19,9 +20,11 @@ setup:
 	@sh scripts/setup.sh "$(PYTHON)" "$(VENV)"
 
 compare: setup
+	@echo "compare: about 15 minutes the first time, when the lab is built, and 9 minutes later (2 cores); ARGS may change that"
 	$(VENV)/bin/coebench compare k8s swarm mesos $(ARGS)
 
 lint: setup
+	@echo "lint: ruff, mypy"
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
@@ -29,17 +32,24 @@ lint: setup
 lab: setup
 	$(VENV)/bin/coebench lab install
 
-test: lint docs
+test: begin-test lint docs
+	@echo "test: the lab"
 	$(VENV)/bin/coebench lab install k8s swarm mesos magnum
+	@echo "test: all tests, with real engines; pytest shows how far it is"
 	COEBENCH_TEST_LAB=1 $(VENV)/bin/pytest $(ARGS)
+
+begin-test:
+	@echo "test: four steps: set-up (about half a minute), lint and docs, the lab (at least 4 minutes, once), all tests (the longest)"
 
 tempest: setup
 	$(VENV)/bin/python tests/magnum/tempest.py $(ARGS)
 
 docs: setup
+	@echo "docs: building the pages"
 	$(VENV)/bin/mkdocs build --strict --quiet
 
 unit: setup
+	@echo "unit: about 3 minutes (2 cores)"
 	$(VENV)/bin/pytest tests/unit $(ARGS)
 
 bench: setup lab
@@ -48,4 +58,4 @@ bench: setup lab
 
 clean:
 	[ ! -x $(VENV)/bin/coebench ] || $(VENV)/bin/coebench clean
-	rm -rf $(VENV)
+	[ ! -f $(VENV)/pyvenv.cfg ] || rm -rf $(VENV)

@@ -139,7 +139,7 @@ fi
 
 LOG=$(mktemp "${TMPDIR:-/tmp}/coebench-setup.XXXXXX" 2>/dev/null) ||
   fail "can't write to ${TMPDIR:-/tmp} (no space, or read-only): make it writable or name another folder (TMPDIR), and call again"
-say "takes about half a minute with a fast network; fetches 140 MB from PyPI once, $VENV takes 800 MB"
+say "takes about half a minute with a fast network; fetches 200 MB from PyPI once, $VENV takes 800 MB"
 
 named=$PYTHON
 if [ -z "$named" ]; then
