@@ -12,7 +12,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 BLOCK = re.compile(r"^```python\n(.*?)^```", re.M | re.S)
-LAB = "# as root on Debian 12: uses the lab"
+LAB = "# as root: uses the lab"
 
 
 def build(source: Path, site: Path) -> subprocess.CompletedProcess[str]:
