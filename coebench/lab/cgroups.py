@@ -3,8 +3,8 @@
 All lie below one (`paths.tag`), which is also how leftovers are found: any process in there is ours.
 
 On version 2 a cgroup that hands controllers on may hold no process itself. So controllers are handed on from the machine's root
-down to the bay, and a host's processes are all in leaves of the host's cgroup. What was switched on in the machine's root stays
-on when the lab goes: whether somebody else has come to count on it can't be seen, and it limits nobody.
+down to the bay, and a host's processes are all in leaves of the host's cgroup. What was switched on in the machine's root is
+written down, and switched off again when the last bay goes, but for what somebody else has come to use meanwhile.
 """
 
 from __future__ import annotations
@@ -24,6 +24,8 @@ _MOUNTS = Path("/proc/mounts")
 PERIOD_US = 100_000
 CONTROLLERS = ("cpuset", "cpu", "io", "memory", "pids", "hugetlb")  # of version 2, that engines know
 NEEDED = ("cpu", "memory", "pids")
+UNSET = {"", "0", "100", "default 100", "max", "max 100000"}  # what a setting holds that nobody has set
+SETTINGS = ("cpus", "mems", "max", "min", "low", "high", "weight", "weight.nice", "latency", "idle", "prio.class")
 
 
 def version() -> int:
@@ -134,8 +136,44 @@ def _hand_on(folder: Path) -> None:
     """On version 2: let the cgroups below a folder have its controllers. One that can't be is missed by `_limit`, if at all."""
     for controller in CONTROLLERS:
         if controller in _words(folder / "cgroup.controllers") - _words(folder / "cgroup.subtree_control"):
+            if folder == _MOUNT:
+                _switched().parent.mkdir(parents=True, exist_ok=True)
+                with open(_switched(), "a") as f:  # before it is done: a killed coebench has written down at least what it did
+                    f.write(f"{_boot()} {controller}\n")
             with contextlib.suppress(OSError):
                 (folder / "cgroup.subtree_control").write_text(f"+{controller}")
+
+
+def _switched() -> Path:
+    """What was switched on in the machine's root: a line each, of the boot and the controller."""
+    return paths.state() / "controllers"
+
+
+def _boot() -> str:
+    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+
+
+def switch_off() -> None:
+    """Switch off what the lab switched on in the machine's root, if it has no cgroup any more. The kernel refuses for a
+    controller that others hand on; one by which somebody limits a cgroup of his own is left alone."""
+    if version() == 1 or folders() or not _switched().exists():
+        return
+    lines = [line.split() for line in _switched().read_text().splitlines()]
+    for controller in sorted({words[1] for words in lines if len(words) == 2 and words[0] == _boot()}):
+        if not _in_use(controller):
+            with contextlib.suppress(OSError):
+                (_MOUNT / "cgroup.subtree_control").write_text(f"-{controller}")
+    _switched().unlink()
+
+
+def _in_use(controller: str) -> bool:
+    """Whether a cgroup just below the machine's root has a setting of a controller's."""
+    for file in _MOUNT.glob(f"*/{controller}.*"):
+        if file.name.endswith(SETTINGS):
+            with contextlib.suppress(OSError):
+                if file.read_text().strip() not in UNSET:
+                    return True
+    return False
 
 
 def _limit(folder: Path, cpu: float, memory: int) -> None:
@@ -227,6 +265,7 @@ def remove(name: str, timeout: float = 5.0) -> None:
             for folder in folders():
                 os.rmdir(folder)  # the last bay takes the root with it
         unmount_freezer()
+        switch_off()
 
 
 def unmount_freezer() -> None:

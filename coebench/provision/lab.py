@@ -205,6 +205,7 @@ class LabProvisioner:
                 except (BayFailed, OSError) as e:
                     stuck.append(f"lab bay {name}: {e}")
             cgroups.unmount_freezer()
+            cgroups.switch_off()
             if stuck:
                 gone = f" ({', '.join(removed)}: gone)" if removed else ""
                 raise BayFailed(f"not all could be removed: {'; '.join(stuck)}{gone}")

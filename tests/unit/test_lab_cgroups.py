@@ -45,6 +45,29 @@ def test_what_engines_know_is_handed_on_and_nothing_else(v2: Path, monkeypatch: 
     assert written == ["+cpuset", "+cpu", "+io"]  # the rest is on already, or no engine's
 
 
+def test_what_others_use_is_not_switched_off(v2: Path) -> None:
+    cgroups.create("bay/c1", 0, 0)
+    record = paths.state() / "controllers"
+    boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    assert f"{boot} cpuset\n" in record.read_text()
+    record.write_text(f"{boot} cpuset\n{boot} io\n")  # the kernel's file lists what is on, the made-up one what was written last
+    (v2 / "other.slice").mkdir()
+    (v2 / "other.slice/cpuset.cpus").write_text("0\n")
+    (v2 / "other.slice/io.weight").write_text("default 100\n")
+    (v2 / "cgroup.subtree_control").write_text("cpuset cpu io memory pids\n")
+    bay.end_all("bay")  # made-up cgroups go as folders do
+    assert (v2 / "cgroup.subtree_control").read_text() == "-io"
+    assert not record.exists()
+
+
+def test_what_another_boot_switched_on_is_none_of_ours(v2: Path) -> None:
+    (paths.state()).mkdir(parents=True)
+    (paths.state() / "controllers").write_text("another-boot io\n")
+    cgroups.switch_off()
+    assert (v2 / "cgroup.subtree_control").read_text() == "memory pids\n"
+    assert not (paths.state() / "controllers").exists()
+
+
 def test_a_limit_that_can_t_be_set_is_an_error_not_a_host_without_it(v2: Path) -> None:
     made = v2 / paths.tag() / "bay/c1"
     made.mkdir(parents=True)
@@ -145,6 +168,6 @@ def test_a_host_hands_its_controllers_on(version: int, apart: bool, tmp_path: Pa
             assert len(mine) == len(cgroups.hierarchies())
     finally:
         bay.end_all("bay")
-        for controller in set((V2 / "cgroup.subtree_control").read_text().split()) - set(before.split()):
-            (V2 / "cgroup.subtree_control").write_text(f"-{controller}")
     assert cgroups.folders() == []
+    assert (V2 / "cgroup.subtree_control").read_text() == before  # what the lab switched on is off again
+    assert not (paths.state() / "controllers").exists()
