@@ -91,6 +91,7 @@ def up(
     timeouts: Annotated[str, typer.Option(help="stock or harmonised.")] = "stock",
     host_memory: Annotated[int, typer.Option(help="Memory of each host, in MiB.")] = 3072,
     host_cpu: Annotated[float, typer.Option(help="Cores each host may use; 0: no limit.")] = 0.0,
+    step_timeout: Annotated[float, typer.Option(help="Seconds that each step of its making may take.")] = 120.0,
     kubernetes_bin: Annotated[Path | None, typer.Option(help="A folder with your own Kubernetes programs.")] = None,
     release: Annotated[str | None, typer.Option(help="Of magnum: 13 (all three COEs; this if none is named) or 23.")] = None,
 ) -> None:
@@ -107,7 +108,15 @@ def up(
     from ..provision.lab import LabProvisioner
 
     options = {"kubernetes-bin": str(kubernetes_bin.resolve())} if kubernetes_bin else {}
-    spec = BaySpec(coe=coe, nodes=nodes, cpu=host_cpu, memory=host_memory << 20, timeouts=timeouts, options=options)
+    spec = BaySpec(
+        coe=coe,
+        nodes=nodes,
+        cpu=host_cpu,
+        memory=host_memory << 20,
+        timeouts=timeouts,
+        options=options,
+        step_timeout=step_timeout,
+    )
     LabProvisioner().check(spec)
     with ended_tidily(), lock.take("lab up"):
         installing.install([coe], lambda text: typer.echo(text, err=True))

@@ -14,6 +14,8 @@ from ..host import Host
 from ..plan import Layout
 
 POLL = 0.01  # seconds between two looks at a fact that can't be waited for otherwise
+MOST_POLL = 0.5  # the same on a machine so slow that a look takes long
+STEP_TIMEOUT = BaySpec(coe="").step_timeout  # the default
 
 
 class Engine(ABC):
@@ -101,6 +103,11 @@ class Engine(ABC):
     def notes(self) -> tuple[str, ...]:
         """What is not the upstream's, or not as usual."""
 
+    def patience(self, usual: float) -> float:
+        """Seconds that one request of the lab's own may take: `usual`, or longer in proportion where the steps of the bay's
+        making may take longer than by default."""
+        return usual * max(1.0, self.spec.step_timeout / STEP_TIMEOUT)
+
     def components(self) -> Mapping[str, str]:
         """Component → version."""
         return {}
@@ -111,7 +118,10 @@ class Engine(ABC):
         timeout = self.spec.step_timeout
         deadline = time.monotonic() + timeout
         turn = 0
-        while not fact():
+        while True:
+            begun = time.monotonic()
+            if fact():
+                return
             turn += 1
             if turn % 5 == 0:
                 for host in hosts:
@@ -119,4 +129,5 @@ class Engine(ABC):
                         raise BayFailed(f"{name} on {host.spec.name} ended with status {status} ({what})", host.log(name))
             if time.monotonic() > deadline:
                 raise BayFailed(f"{what}: not within {timeout:g} s", "\n".join(host.log("host") for host in hosts))
-            time.sleep(POLL)
+            # looks of a slow machine shall not be what keeps it busy
+            time.sleep(min(max(POLL, time.monotonic() - begun), MOST_POLL))

@@ -248,7 +248,7 @@ class Kubernetes(Engine):
 
     def join(self, hosts: list[Host], new: list[Host], step: Callable[[str], None]) -> None:
         nodes = {h.spec.name for h in new if h.spec.role is Role.NODE}
-        api = _Api(self.secrets)
+        api = _Api(self.secrets, self.patience(5))
         self.wait(lambda: api.get("/readyz") == b"ok", hosts, "the API server becomes ready")
         step("api")
 
@@ -296,12 +296,12 @@ class Kubernetes(Engine):
         for name in names:
             host.start_engine(name)
             if name == "apiserver":  # without it the scheduler would end again
-                api = _Api(self.secrets)
+                api = _Api(self.secrets, self.patience(5))
                 self.wait(lambda api=api: api.get("/readyz") == b"ok", hosts, "the API server is ready again")  # type: ignore[misc]
                 api.close()
 
     def leave(self, hosts: list[Host], gone: list[Host]) -> None:
-        api = _Api(self.secrets)
+        api = _Api(self.secrets, self.patience(5))
         for h in gone:
             api.delete(f"/api/v1/nodes/{h.spec.name}")
         api.close()
@@ -348,7 +348,8 @@ def _taints(node: Mapping[str, Any]) -> list[tuple[str, str]]:
 class _Api:
     """The few calls that the lab itself needs, over one kept connection."""
 
-    def __init__(self, secrets: Mapping[str, str]) -> None:
+    def __init__(self, secrets: Mapping[str, str], timeout: float) -> None:
+        self.timeout = timeout
         self.context = ssl.create_default_context(cadata=secrets["ca.crt"])
         with tempfile.NamedTemporaryFile("w", suffix=".pem") as pem:  # load_cert_chain takes files only
             pem.write(secrets["admin.crt"] + secrets["admin.key"])
@@ -359,7 +360,9 @@ class _Api:
     def _ask(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> bytes | None:
         try:
             if self.connection is None:
-                self.connection = http.client.HTTPSConnection(plan.address("c1"), API_PORT, timeout=5, context=self.context)
+                self.connection = http.client.HTTPSConnection(
+                    plan.address("c1"), API_PORT, timeout=self.timeout, context=self.context
+                )
             kind = "application/merge-patch+json" if method == "PATCH" else "application/json"
             self.connection.request(method, path, json.dumps(body) if body else None, {"Content-Type": kind})
             answer = self.connection.getresponse()

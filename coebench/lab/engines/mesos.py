@@ -88,20 +88,19 @@ class Mesos(Engine):
         return ("/opt/coebench/guest/mesos-node.sh", host, plan.address(host), plan.address("c1"))
 
     def join(self, hosts: list[Host], new: list[Host], step: Callable[[str], None]) -> None:
-        control = plan.address("c1")
-        self.wait(lambda: _get(control, MASTER_PORT, "/health") is not None, hosts, "the master answers")
+        self.wait(lambda: self._get(MASTER_PORT, "/health") is not None, hosts, "the master answers")
         step("api")
         names = {h.spec.name for h in new if h.spec.role is Role.NODE}
 
         def ready() -> bool:
-            answer = _get(control, MASTER_PORT, "/slaves")
+            answer = self._get(MASTER_PORT, "/slaves")
             return answer is not None and names <= {s["hostname"] for s in json.loads(answer)["slaves"] if s["active"]}
 
         self.wait(ready, hosts, "all agents are registered")
         step("nodes")
 
         def framework() -> bool:
-            answer = _get(control, API_PORT, "/v2/info")
+            answer = self._get(API_PORT, "/v2/info")
             return answer is not None and bool(json.loads(answer).get("frameworkId"))
 
         self.wait(framework, hosts, "the Marathon-compatible scheduler is registered")
@@ -112,7 +111,7 @@ class Mesos(Engine):
         What runs meanwhile goes on, and an image that it has is not asked for anew."""
         where = f"http://{plan.registry()}"
         nodes = [h for h in hosts if h.spec.role is Role.NODE]
-        before = _registered()
+        before = self._registered()
         for h in nodes:
             more = f"MESOS_DOCKER_REGISTRY='{where}'\n" if registry else ""
             (h.root / ENV.lstrip("/")).write_text(self.files(h.spec.name, Role.NODE)[ENV] + more)
@@ -121,7 +120,7 @@ class Mesos(Engine):
             h.start_engine(self.agent)
 
         def back() -> bool:
-            now = _registered()
+            now = self._registered()
             return all(now.get(h.spec.name, 0) > before.get(h.spec.name, 0) for h in nodes)
 
         self.wait(back, hosts, "all agents are registered again")
@@ -157,22 +156,21 @@ class Mesos(Engine):
             notes += ("this machine has cgroup v2, which Mesos 1.11 doesn't know: instances have no CPU or memory limits",)
         return notes
 
+    def _registered(self) -> dict[str, float]:
+        """When each active agent registered last: host name → seconds since the epoch."""
+        answer = self._get(MASTER_PORT, "/slaves")
+        agents = json.loads(answer)["slaves"] if answer else []
+        return {a["hostname"]: float(a.get("reregistered_time", a["registered_time"])) for a in agents if a["active"]}
 
-def _registered() -> dict[str, float]:
-    """When each active agent registered last: host name → seconds since the epoch."""
-    answer = _get(plan.address("c1"), MASTER_PORT, "/slaves")
-    agents = json.loads(answer)["slaves"] if answer else []
-    return {a["hostname"]: float(a.get("reregistered_time", a["registered_time"])) for a in agents if a["active"]}
-
-
-def _get(address: str, port: int, path: str) -> Any:
-    connection = http.client.HTTPConnection(address, port, timeout=2)
-    try:
-        connection.request("GET", path)
-        answer = connection.getresponse()
-        body = answer.read()
-        return body if answer.status == 200 else None
-    except (OSError, http.client.HTTPException):
-        return None
-    finally:
-        connection.close()
+    def _get(self, port: int, path: str) -> Any:
+        """What the control host answers; None if it can't be had now."""
+        connection = http.client.HTTPConnection(plan.address("c1"), port, timeout=self.patience(2))
+        try:
+            connection.request("GET", path)
+            answer = connection.getresponse()
+            body = answer.read()
+            return body if answer.status == 200 else None
+        except (OSError, http.client.HTTPException):
+            return None
+        finally:
+            connection.close()

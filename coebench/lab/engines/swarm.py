@@ -30,8 +30,8 @@ TIMEOUTS = {
 class _Socket(http.client.HTTPConnection):
     """A connection to a host's dockerd, over its socket."""
 
-    def __init__(self, host: Host) -> None:
-        super().__init__("docker", timeout=30)
+    def __init__(self, host: Host, timeout: float) -> None:
+        super().__init__("docker", timeout=timeout)
         self._path = f"{host.root}/run/docker.sock"
 
     def connect(self) -> None:
@@ -40,9 +40,9 @@ class _Socket(http.client.HTTPConnection):
         self.sock.connect(self._path)
 
 
-def ask(host: Host, method: str, path: str, body: Any = None) -> Any:
+def ask(host: Host, method: str, path: str, body: Any = None, timeout: float = 30) -> Any:
     """What a host's dockerd answers; a process of the docker command costs more CPU than most requests. Raises BayFailed."""
-    connection = _Socket(host)
+    connection = _Socket(host, timeout)
     try:
         connection.request(method, path, json.dumps(body) if body else None, {"Content-Type": "application/json"})
         answer = connection.getresponse()
@@ -98,25 +98,25 @@ class Swarm(Engine):
             wanted = {"AdvertiseAddr": address, "ListenAddr": f"{address}:2377", "Availability": "drain"}
             networks = {"DefaultAddrPool": ["10.80.0.0/12"], "SubnetSize": 22}
             heartbeat = {"Dispatcher": {"HeartbeatPeriod": int(beat.rstrip("s")) * 10**9}}
-            ask(manager, "POST", "/swarm/init", {**wanted, **networks, "Spec": heartbeat})
+            self._ask(manager, "POST", "/swarm/init", {**wanted, **networks, "Spec": heartbeat})
         step("api")
         workers = [h for h in new if h is not manager]
-        token = ask(manager, "GET", "/swarm")["JoinTokens"]["Worker"]
+        token = self._ask(manager, "GET", "/swarm")["JoinTokens"]["Worker"]
 
         def join(host: Host) -> None:
             self.wait(lambda: (host.run / "api.ok").exists(), hosts, f"dockerd of {host.spec.name} answers")
-            if ask(host, "GET", "/info")["Swarm"]["LocalNodeState"] != "inactive":
+            if self._ask(host, "GET", "/info")["Swarm"]["LocalNodeState"] != "inactive":
                 return  # a node that was started again is a member still
             address = plan.address(host.spec.name)
             wanted = {"AdvertiseAddr": address, "ListenAddr": f"{address}:2377", "JoinToken": token}
-            ask(host, "POST", "/swarm/join", {**wanted, "RemoteAddrs": [f"{plan.address(manager.spec.name)}:2377"]})
+            self._ask(host, "POST", "/swarm/join", {**wanted, "RemoteAddrs": [f"{plan.address(manager.spec.name)}:2377"]})
 
         with ThreadPoolExecutor(max_workers=max(1, len(workers))) as pool:
             list(pool.map(join, workers))
         names = {h.spec.name for h in workers}
 
         def ready() -> bool:
-            nodes = ask(manager, "GET", "/nodes")
+            nodes = self._ask(manager, "GET", "/nodes")
             return names <= {n["Description"]["Hostname"] for n in nodes if n["Status"]["State"] == "ready"}
 
         self.wait(ready, hosts, "all nodes become Ready")
@@ -128,10 +128,13 @@ class Swarm(Engine):
         )
         step("images")
 
+    def _ask(self, host: Host, method: str, path: str, body: Any = None) -> Any:
+        return ask(host, method, path, body, self.patience(30))
+
     def leave(self, hosts: list[Host], gone: list[Host]) -> None:
         for h in gone:
             with contextlib.suppress(BayFailed):
-                ask(hosts[0], "DELETE", f"/nodes/{h.spec.name}?force=true")
+                self._ask(hosts[0], "DELETE", f"/nodes/{h.spec.name}?force=true")
 
     def pull(self, hosts: list[Host], registry: bool) -> str:
         return f"dockerd --insecure-registry={plan.registry()}: HTTPS is tried first"  # as in guest/swarm.sh, always

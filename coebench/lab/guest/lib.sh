@@ -22,8 +22,14 @@ start() {
 # fact NAME: tell the lab that something is reached
 fact() { : > "$RUN/$1.ok"; }
 
-# until_true COMMAND…: wait until it succeeds
-until_true() { until "$@" >/dev/null 2>&1; do sleep 0.02; done; }
+# until_true COMMAND…: wait until it succeeds. Between two tries as long as a try took: on a slow machine nothing else would run.
+until_true() {
+  local begun took
+  while begun=${EPOCHREALTIME/./}; ! "$@" >/dev/null 2>&1; do
+    took=$((${EPOCHREALTIME/./} - begun)); [ $took -gt 20000 ] || took=20000   # in µs
+    sleep "$(printf '%d.%06d' $((took / 1000000)) $((took % 1000000)))"
+  done
+}
 
 # of Kubernetes' programs: minor PROGRAM tells the M of its version 1.M; before M: whether MINOR is older
 minor() { "$1" --version | sed -n 's/.*v1\.\([0-9]*\).*/\1/p'; }
