@@ -5,12 +5,13 @@ PYTHON ?=
 VENV ?= .venv
 ARGS ?=
 
-.PHONY: begin-test docs compare test tempest lint unit lab setup bench clean help
+.PHONY: begin-test docs compare test test-guest tempest lint unit lab setup bench clean help
 
 help:
 	@echo "make setup     the virtual environment .venv (PYTHON=… and VENV=… name others)"
 	@echo "make compare   set up, then compare Kubernetes, Swarm and Mesos in the lab (ARGS='--profile smoke' and the like)"
 	@echo "make test      set up, then ruff, mypy and all tests, those with real engines too"
+	@echo "make test-guest  the lab on an emulated Debian 13 with cgroup v2, by hand (GUEST=bookworm: 12)"
 	@echo "make tempest   OpenStack's own tests of Magnum's API against the lab's Magnum"
 	@echo "make docs      the pages as a site, in site/; a broken link is an error"
 	@echo "make bench     the project's own figures: bay times, harness CPU, sight (benchmarks/)"
@@ -37,6 +38,9 @@ test: begin-test lint docs
 
 begin-test:
 	@echo "test: four steps: set-up (about half a minute), lint and docs, the lab (at least 4 minutes, once), all tests (the longest)"
+
+test-guest: setup
+	$(VENV)/bin/python tests/guest/run.py $(GUEST) $(ARGS)
 
 tempest: setup
 	$(VENV)/bin/python tests/magnum/tempest.py $(ARGS)

@@ -15,6 +15,11 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 _START = datetime.datetime(2020, 1, 1, tzinfo=datetime.UTC)  # before any engine here, so that a wrong clock does no harm
 _YEARS = datetime.timedelta(days=3650 * 2)
 
+_USAGES = (
+    *("digital_signature", "content_commitment", "key_encipherment", "data_encipherment", "key_agreement"),
+    *("key_cert_sign", "crl_sign", "encipher_only", "decipher_only"),
+)
+
 
 class Authority:
     """Signs. Make a new one with `new`, or go on with the PEM texts of an old one."""
@@ -33,6 +38,10 @@ class Authority:
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
         builder = _builder(subject, subject, key.public_key())
         builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        # Python 3.13 and later refuse an authority without these two, and what it signed without the name of its key
+        usage = dict.fromkeys(_USAGES, False) | {"key_cert_sign": True, "crl_sign": True}
+        builder = builder.add_extension(x509.KeyUsage(**usage), critical=True)
+        builder = builder.add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
         return cls(_pem(builder.sign(key, hashes.SHA256())), _key_pem(key))
 
     def sign(self, name: str, organisation: str = "", names: tuple[str, ...] = ()) -> tuple[str, str]:
@@ -44,9 +53,18 @@ class Authority:
         builder = _builder(x509.Name(attributes), self._cert.subject, key.public_key())
         usages = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH])
         builder = builder.add_extension(usages, critical=False)
+        builder = builder.add_extension(self._identifier(), critical=False)
         if names:
             builder = builder.add_extension(x509.SubjectAlternativeName([_general(n) for n in names]), critical=False)
         return _pem(builder.sign(self._key, hashes.SHA256())), _key_pem(key)
+
+    def _identifier(self) -> x509.AuthorityKeyIdentifier:
+        """How this authority's key is named in what it signs."""
+        try:
+            own = self._cert.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
+        except x509.ExtensionNotFound:
+            return x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key())
+        return x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(own)
 
 
 def key_pair() -> tuple[str, str]:

@@ -17,14 +17,27 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from coebench.contract import BadInput
-from coebench.lab import install, paths, trees
+from coebench.lab import images, install, paths, trees
 from coebench.lab.cache import Artefact, Say, key, remove
 
 SUITES = ("trixie", "bookworm")  # Debian 13, 12
 COES = ("mesos", "swarm", "k8s")
 PACKAGES = (
     *("linux-image-cloud-amd64", "systemd-sysv", "dbus", "libpam-systemd", "udev", "openssh-server"),
-    *("python3", "python3-venv", "git", "make", "perl", "ca-certificates", "iproute2", "procps", "kmod", "less", "vim-tiny", "zstd"),
+    *(
+        "python3",
+        "python3-venv",
+        "git",
+        "make",
+        "perl",
+        "ca-certificates",
+        "iproute2",
+        "procps",
+        "kmod",
+        "less",
+        "vim-tiny",
+        "zstd",
+    ),
 )
 TOOLS = {  # program → Debian's package
     "qemu-system-x86_64": "qemu-system-x86",
@@ -35,6 +48,7 @@ TOOLS = {  # program → Debian's package
 }
 REPO = Path(__file__).parents[2]
 HOME = "root/coebench"  # the project, in the machine
+SETUP = ("pyproject.toml", "requirements.txt", "scripts/setup.sh")  # what its packages depend on
 TIMERS = ("apt-daily", "apt-daily-upgrade", "man-db", "e2scrub_all", "fstrim", "logrotate", "dpkg-db-backup")
 DISK_SIZE = 16 << 30  # bytes; sparse
 FREE = 10 << 30  # bytes of disk that making and running it takes, nothing cached
@@ -92,7 +106,7 @@ def tree(suite: str) -> Artefact:
 def setup(suite: str) -> Artefact:
     """What the project's own setup adds to the tree, a layer over it: the clone and its .venv, of the tree's Python."""
     lower = tree(suite)
-    recipe = [REPO / name for name in ("pyproject.toml", "constraints.txt", "scripts/setup.sh")]
+    recipe = [trees.run(["git", "-C", str(REPO), "show", f"HEAD:{file}"]) for file in SETUP]
 
     def build(work: Path, out: Path, say: Say) -> None:
         below = lower.ensure(say)
@@ -101,7 +115,7 @@ def setup(suite: str) -> Artefact:
         with _merged(f"{below}", out, work) as (merged, inside):
             trees.run([*inside, f'T="{merged}"\n{script}{_IN_TREE}', "guest"])
 
-    return Artefact(f"guest-setup-{suite}", key(lower.key, *(f.read_bytes() for f in recipe), _IN_TREE), build)
+    return Artefact(f"guest-setup-{suite}", key(lower.key, *recipe, _IN_TREE), build)
 
 
 def commit() -> str:
@@ -147,7 +161,9 @@ mke2fs -q -F -t ext4 -E lazy_itable_init=1 -d "$T" "{out}/disk.img"
 def cache_disk() -> Artefact:
     """disk.img with the lab's cache: what bays of the three engines need. Raises BadInput if it isn't installed here."""
     if lacking := [coe for coe in COES if not install.installed(coe)]:
-        raise BadInput(f"the machine gets this one's cache, which lacks {', '.join(lacking)}: coebench lab install {' '.join(lacking)}")
+        raise BadInput(
+            f"the machine gets this one's cache, which lacks {', '.join(lacking)}: coebench lab install {' '.join(lacking)}"
+        )
 
     def quiet(_: str) -> None:
         pass
@@ -155,7 +171,7 @@ def cache_disk() -> Artefact:
     parts = {folder for coe in COES for folder in (*install.layers(coe, quiet), install.image_folder(coe, quiet))}
     parts.add(install.registry().ensure(quiet))
     for workload in install.workloads().values():
-        parts.add(install.images.artefact(workload, trees.host_tree(), trees.build_tree()).ensure(quiet))
+        parts.add(images.artefact(workload, trees.host_tree(), trees.build_tree()).ensure(quiet))
     parts.add(install.pause().ensure(quiet))
 
     def build(work: Path, out: Path, say: Say) -> None:
@@ -165,7 +181,9 @@ def cache_disk() -> Artefact:
         for part in sorted(parts):
             trees.run(["cp", "-al", str(part), str(work / "root/lab")])
         trees.run(["truncate", "-s", str(DISK_SIZE // 2), str(out / "disk.img")])
-        trees.run(["mke2fs", "-q", "-F", "-t", "ext4", "-E", "lazy_itable_init=1", "-d", str(work / "root"), str(out / "disk.img")])
+        trees.run(
+            ["mke2fs", "-q", "-F", "-t", "ext4", "-E", "lazy_itable_init=1", "-d", str(work / "root"), str(out / "disk.img")]
+        )
 
     artefact = Artefact("guest-cache", key(*(part.name for part in sorted(parts))), build)
     for old in paths.cache().glob("guest-cache-*"):
@@ -226,7 +244,18 @@ def started(system: Path, cache: Path, console: Path, memory: str, words: str = 
         s.bind(("127.0.0.1", 0))
         port = s.getsockname()[1]
     # `max` has 5-level page tables, which cost emulation; numpy wants x86-64-v2 at least; Westmere has that and AES
-    command = ["nice", "-n", "5", "qemu-system-x86_64", "-machine", "pc", "-accel", "tcg,thread=multi,tb-size=1024", "-cpu", "Westmere"]
+    command = [
+        "nice",
+        "-n",
+        "5",
+        "qemu-system-x86_64",
+        "-machine",
+        "pc",
+        "-accel",
+        "tcg,thread=multi,tb-size=1024",
+        "-cpu",
+        "Westmere",
+    ]
     command += ["-smp", str(min(4, len(os.sched_getaffinity(0)))), "-m", memory, "-display", "none", "-monitor", "none"]
     command += ["-serial", f"file:{console}", "-kernel", str(system / "vmlinuz"), "-initrd", str(system / "initrd")]
     # without tsc=reliable the kernel takes acpi_pm for its clock, and each look at it leaves the emulated CPU

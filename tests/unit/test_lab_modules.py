@@ -94,7 +94,8 @@ def test_another_fault_of_linking_is_not_hidden(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 def test_balancers_are_made_to_forward(tmp_path: Path) -> None:
-    """Namespaces that were there before, and those that come later, as dockerd makes them: the file first, then the mount."""
+    """Namespaces that were there before, and those that come later, as dockerd makes them: the file first, then the mount. One
+    that takes long, as on a slow machine, keeps no other waiting."""
     script = """
 set -eu
 mount --make-rprivate /
@@ -111,9 +112,12 @@ cd "$1"
 space early
 "$2" "$3" "$folder" & watcher=$!
 trap 'kill $watcher $pids' EXIT
+: > "$folder/slow"
 space late
 forwards() { [ "$(nsenter --net="$folder/$1" cat /proc/sys/net/ipv4/ip_forward)" = 1 ]; }
 n=0; until forwards early && forwards late; do n=$((n + 1)); [ $n -lt 500 ]; done
+sleep 6; space slow
+n=0; until forwards slow; do n=$((n + 1)); [ $n -lt 500 ]; done
 echo forwards
 """
     watcher = Path(modules.__file__).parent / "guest/balancers.py"

@@ -31,7 +31,9 @@ class Bare(Engine):
         workers = [h for h in new if h.spec.role is Role.NODE]
         self.wait(lambda: all((h.run / "images.ok").exists() for h in workers), hosts, "images are unpacked on all nodes")
         step("images")
-        self.wait(lambda: all(_answers(h.spec.address, self.patience(1)) for h in workers), hosts, "the starter answers on all nodes")
+        self.wait(
+            lambda: all(_answers(h.spec.address, self.patience(1)) for h in workers), hosts, "the starter answers on all nodes"
+        )
         step("nodes")
 
     def pull(self, hosts: list[Host], registry: bool) -> str:

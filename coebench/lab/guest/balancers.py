@@ -9,12 +9,13 @@ the setting of the real machine, where the lab changes nothing. Without it, no r
 
 import ctypes
 import os
+import select
 import sys
 import time
 
 CREATE, MOVED_TO = 0x100, 0x80
 NEWNET = 0x40000000
-PATIENCE = 5.0  # seconds until a new file is a namespace: dockerd makes the file, then mounts onto it
+PATIENCE = 300.0  # seconds until a new file is a namespace: dockerd makes the file and begins itself anew to mount onto it
 libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -40,17 +41,21 @@ def main(folder: str) -> None:
     os.makedirs(folder, exist_ok=True)
     if watch < 0 or libc.inotify_add_watch(watch, folder.encode(), CREATE | MOVED_TO) < 0:
         sys.exit(f"{folder} can't be watched: {os.strerror(ctypes.get_errno())}")
-    names = os.listdir(folder)
+    waiting = {name: time.monotonic() for name in os.listdir(folder)}  # name → since when it is waited for
     while True:
-        deadline = time.monotonic() + PATIENCE
-        for name in names:
-            while not forward(os.path.join(folder, name)) and time.monotonic() < deadline:
-                time.sleep(0.005)  # a mount is no event of inotify
+        now = time.monotonic()
+        for name, since in list(waiting.items()):
+            if forward(os.path.join(folder, name)) or now - since > PATIENCE:
+                del waiting[name]
             libc.setns(home, NEWNET)
-        data, names, at = os.read(watch, 65536), [], 0
+        # a mount is no event of inotify; what takes long is looked at less often
+        pause = max(0.005, min((now - since) / 20 for since in waiting.values())) if waiting else None
+        if not select.select([watch], [], [], pause)[0]:
+            continue
+        data, at = os.read(watch, 65536), 0
         while at < len(data):
             length = int.from_bytes(data[at + 12 : at + 16], sys.byteorder)
-            names.append(data[at + 16 : at + 16 + length].rstrip(b"\0").decode())
+            waiting[data[at + 16 : at + 16 + length].rstrip(b"\0").decode()] = time.monotonic()
             at += 16 + length
 
 
