@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,8 @@ import pytest
 
 from coebench.cli import lab as command
 from coebench.contract import BayFailed, BaySpec, Role
-from coebench.lab import bay, cgroups, install, plan
+from coebench.lab import bay, cgroups, install, paths, plan
+from coebench.lab.engines import base, engine
 from coebench.lab.host import Host, HostSpec
 from coebench.lab.magnum import plane
 from coebench.provision.lab import LabProvisioner
@@ -77,3 +79,55 @@ def test_clean_goes_on_past_a_bay_that_does_not_go(state: Path, monkeypatch: pyt
     assert "the lab's Magnum: busy" in str(told.value) and "lab bay b: bay b: processes [7] do not end" in str(told.value)
     assert "lab bay a, lab bay c: gone" in str(told.value)
     assert bay.names() == ["b"]
+
+
+def test_a_bay_of_a_slow_machine_may_take_longer(
+    state: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked: list[BaySpec] = []
+
+    def create(_: str, spec: BaySpec, *__: Any) -> None:
+        asked.append(spec)
+        raise BayFailed("enough")
+
+    monkeypatch.setattr(install, "install", lambda *_: 0.0)
+    monkeypatch.setattr(install, "layers", lambda *_: ())
+    monkeypatch.setattr(install, "image_folder", lambda *_: Path())
+    monkeypatch.setattr(LabProvisioner, "check", lambda *_: None)
+    monkeypatch.setattr(bay.LabBay, "create", create)
+    for more in ({}, {"step_timeout": 1200.0}, {"step_timeout": 30.0}):
+        with pytest.raises(BayFailed):
+            command.up("mesos", **more)
+    assert [spec.step_timeout for spec in asked] == [120, 1200, 30]
+    engines = [engine("mesos")(spec, plan.Layout.of(1, 1)) for spec in asked]
+    assert [e.patience(2) for e in engines] == [2, 20, 2], "requests of the lab's own, too, but never shorter than usual"
+
+
+def test_looks_that_take_long_are_made_less_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    pauses: list[float] = []
+    clock = [0.0]
+
+    def look(seconds: float) -> bool:
+        clock[0] += seconds
+        return len(pauses) == 2
+
+    monkeypatch.setattr(base.time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(base.time, "sleep", pauses.append)
+    for seconds in (0.002, 0.2, 3.0):
+        engine("mesos")(BaySpec(coe="mesos"), plan.Layout.of(1, 1)).wait(lambda s=seconds: look(s), [], "it is so")  # type: ignore[misc]
+        assert pauses == pytest.approx([min(max(seconds, base.POLL), base.MOST_POLL)] * 2)
+        pauses.clear()
+
+
+@pytest.mark.parametrize(("tries", "each"), [(4, 0.0), (3, 0.2)])
+def test_hosts_pause_as_long_as_a_look_took(tries: int, each: float, tmp_path: Path) -> None:
+    script = f"""
+. {paths.guest()}/guest/lib.sh
+try() {{ sleep {each}; echo x >> {tmp_path}/tries; [ $(wc -l < {tmp_path}/tries) = {tries} ]; }}
+sleep() {{ [ "$1" = {each} ] || echo "$1"; command sleep "$1"; }}
+until_true try
+"""
+    p = subprocess.run(["bash", "-ec", script], capture_output=True, text=True, timeout=60)
+    pauses = [float(line) for line in p.stdout.split()]
+    assert len(pauses) == tries - 1, p.stderr
+    assert all(max(0.02, each) <= pause < 2 for pause in pauses)
