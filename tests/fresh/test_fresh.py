@@ -10,10 +10,9 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -156,12 +155,18 @@ def machine(stock: Stock) -> Iterator[Machine]:
     assert not left
 
 
-def told(text: str) -> None:
+@pytest.fixture
+def told(capfd: pytest.CaptureFixture[str]) -> Callable[[str], None]:
     """Onto the terminal, whatever pytest keeps: how long things took is worth knowing of a test that passed, too."""
-    print(text, file=sys.__stderr__, flush=True)
+
+    def tell(text: str) -> None:
+        with capfd.disabled():
+            print(text, flush=True)
+
+    return tell
 
 
-def test_a_clone_is_set_up_and_its_unit_tests_pass(stock: Stock, machine: Machine) -> None:
+def test_a_clone_is_set_up_and_its_unit_tests_pass(stock: Stock, machine: Machine, told: Callable[[str], None]) -> None:
     assert machine.out(". /etc/os-release; echo $VERSION_ID").strip() == stock.version
     assert machine.out(f"command -v {COMPILERS} python3 perl || true").split() in ([], ["/usr/bin/perl"])
     head = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
