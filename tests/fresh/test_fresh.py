@@ -20,6 +20,7 @@ import pytest
 
 from coebench.contract import BadInput
 from coebench.lab import install, paths, trees
+from coebench.lab.cache import remove
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(900)]
 ROOT = Path(__file__).parents[2]
@@ -145,14 +146,16 @@ def machine(stock: Stock) -> Iterator[Machine]:
         pytest.skip(f"no lab here: {e}")
     kept = trees.debian(f"fresh-{stock.suite}", "minbase", ("git", "make"), stock.suite).ensure(print)
     paths.state().mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="fresh-", dir=paths.state()) as folder:
+    for left in paths.state().glob("fresh-*"):  # of a test that was killed
+        if not Path("/proc", left.name.split("-")[1]).exists():
+            remove(left)
+    with tempfile.TemporaryDirectory(prefix=f"fresh-{os.getpid()}-", dir=paths.state()) as folder:
         tree, source = Path(folder, "tree"), Path(folder, "source.git")
         subprocess.run(["cp", "-a", "--reflink=auto", str(kept), str(tree)], check=True)
         subprocess.run(["git", "clone", "--quiet", "--bare", str(ROOT), str(source)], check=True)
         bring(tree, stock.suite)
         yield Machine(tree, source)
-    left = [line for line in Path("/proc/self/mountinfo").read_text().splitlines() if folder in line]
-    assert not left
+    assert folder not in Path("/proc/self/mountinfo").read_text()
 
 
 @pytest.fixture
