@@ -2,9 +2,9 @@
 
     python benchmarks/setup/bench.py --old COMMIT [setup] [install] [--rounds 3]
 
-Each commit is cloned. Each round makes a new virtual environment and, for `install`, builds the lab into an empty cache, once with
-either commit; which is first alternates. Prints the seconds of each and the ratio new/old of each round. Wants root, an idle machine
-and a mirror; what is fetched comes through the same clients for both. Nothing here is a test: a busy machine proves nothing.
+Each commit is cloned. Each round makes a new virtual environment and, for `install`, builds the lab into an empty cache, once
+with either commit; which is first alternates. Prints the seconds of each and the ratio new/old of each round. Wants root, an idle
+machine and a mirror; both fetch through the same clients. Nothing here is a test: a busy machine proves nothing.
 """
 
 from __future__ import annotations
