@@ -168,9 +168,11 @@ def _source() -> list[Finding]:
     if all(install.installed(coe) for coe in ENGINES if not engine(coe).missing()):
         return []
     try:
-        first = next(source for source in trees.sources(fetch=False) if source.suite == trees.SUITE)
+        first = next((source for source in trees.sources(fetch=False) if source.suite == trees.SUITE), None)
     except BadInput as e:
         return [Finding("no", "packages", str(e))]
+    if first is None:
+        return [Finding("note", "packages", "apt has no package lists yet; coebench lab install fetches them")]
     own = "the machine's own" if not first.keyring else "signatures checked with " + first.keyring
     return [Finding("ok", "packages", f"Debian {first.suite} ({own})")]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import os
 import platform
@@ -256,6 +257,7 @@ def _brings(tool: str) -> str:
     return f"dnf install {fedora}" if shutil.which("dnf") else f"install the package {debian} (Debian) or {fedora} (Fedora)"
 
 
+@functools.cache
 def _whole_perl() -> bool:
     """Whether perl has the modules that mmdebstrap wants; a minimal Debian's has not."""
     return subprocess.run(["perl", "-MDigest::SHA", "-MFile::Find", "-e1"], capture_output=True).returncode == 0

@@ -93,7 +93,7 @@ _USERINFO = re.compile(r"(?<=//)[^/@\s]+@")
 _ADVICE = (
     (
         r"NO_PUBKEY|Missing key|no longer signed",
-        "this machine's keys don't check the signature of Debian {suite}: 'apt-get install debian-archive-keyring' brings "
+        "this machine's keys don't check the signature of {suite}: 'apt-get install debian-archive-keyring' brings "
         "today's; for a mirror with keys of its own, set COEBENCH_KEYRING=FILE",
     ),
     (
@@ -104,7 +104,7 @@ _ADVICE = (
     (r"is not valid yet", "this machine's clock is behind the mirror's index: set the clock"),
     (
         r"does not have a Release file|no longer has a Release file|404 +Not Found|Unable to (locate|find a source)",
-        "the mirror lacks Debian {suite} or a part of it: name one that has it with COEBENCH_MIRROR=URI",
+        "the mirror lacks {suite} or a part of it: name one that has it with COEBENCH_MIRROR=URI",
     ),
     (
         r"Temporary failure resolving|Could not (resolve|connect|handshake)|Network is unreachable|timed out|Cannot initiate",
@@ -115,7 +115,8 @@ _ADVICE = (
 
 
 def explained(errors: str, suite: str) -> str:
-    """What to do about errors of apt, in one sentence; empty if they say nothing that is known here."""
+    """What to do about errors of apt, in one sentence; empty if they say nothing that is known here. `suite`: what was asked for,
+    such as "Debian bookworm"."""
     return next((advice.format(suite=suite) for said, advice in _ADVICE if re.search(said, errors, re.I)), "")
 
 

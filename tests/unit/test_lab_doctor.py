@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from coebench import machine
-from coebench.lab import bay, cgroups, doctor, netns
+from coebench.lab import bay, cgroups, doctor, install, mirror, netns, trees
 from coebench.lab.magnum import plane
 
 
@@ -58,3 +58,19 @@ def test_a_kind_of_link_that_no_kernel_has() -> None:
     before = os.stat("/proc/thread-self/ns/net").st_ino
     assert not netns.has_link("nonsense")
     assert os.stat("/proc/thread-self/ns/net").st_ino == before
+
+
+@pytest.mark.parametrize(
+    ("configured", "verdict", "told"),
+    [
+        ("", "note", "apt has no package lists yet"),
+        ("http://u.example/ubuntu|jammy|jammy|main|Ubuntu\n", "no", "COEBENCH_MIRROR=https://HOST/debian"),
+        ("http://d.example/debian|bookworm|bookworm|main|Debian\n", "ok", "Debian bookworm (the machine's own)"),
+    ],
+)
+def test_where_packages_would_come_from(configured: str, verdict: str, told: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(mirror.MIRROR, raising=False)
+    monkeypatch.setattr(install, "installed", lambda coe: False)
+    monkeypatch.setattr(trees, "_configured", lambda: configured)
+    monkeypatch.setattr(trees, "run", lambda *_, **__: pytest.fail("doctor fetches something"))
+    assert [(v, told in text) for v, text in said("packages")] == [(verdict, True)]

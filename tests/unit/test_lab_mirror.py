@@ -131,7 +131,7 @@ def test_no_keys(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     ],
 )
 def test_what_to_do_about_apts_errors(errors: str, said: str) -> None:
-    advice = mirror.explained(errors, "bookworm")
+    advice = mirror.explained(errors, "Debian bookworm")
     assert said in advice and bool(said) == bool(advice)
 
 
