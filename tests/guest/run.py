@@ -132,8 +132,11 @@ class Run:
                 guest, '. /etc/os-release; echo "$PRETTY_NAME, Linux $(uname -r), $(stat -fc %T /sys/fs/cgroup)"'
             )
             self.say(f"it is up: {told.strip()}, coebench {machine.commit()[:12]}")
+            before = self.look(guest)
             status, told, took = self.coebench(guest, "doctor")
-            self.say(f"doctor: status {status}, {took:.0f} s")
+            left, news = difference(before, self.look(guest))
+            self.failed += [f"doctor: left over: {line}" for line in left]
+            self.say(f"doctor: status {status}, {took:.0f} s; {_loaded(news)}")
             if status or any(line.startswith("no ") for line in told.splitlines()):
                 self.failed.append(f"doctor: status {status}\n{told}")
             rows = [self.engine(guest, coe) for coe in self.coes]
@@ -161,9 +164,8 @@ class Run:
             if not row.left:
                 break
             time.sleep(10)
-        self.note(f"--- {coe} loaded: {', '.join(news) or 'nothing'}")
         down = f"down in {row.down:.0f} s, " if row.down is not None else ""
-        self.say(f"{coe}: {down}left over: {len(row.left) or 'nothing'}; {len(news)} modules loaded")
+        self.say(f"{coe}: {down}left over: {len(row.left) or 'nothing'}; {_loaded(news)}")
         for line in row.left:
             self.say(f"{coe}: {line}")
         return row
@@ -231,6 +233,10 @@ def difference(before: set[str], after: set[str]) -> tuple[list[str], list[str]]
             changed.append(f"new: {line}")
     changed = [line for line in changed if not line.startswith("gone: module")]
     return changed, sorted(line.split()[1] for line in after - before if line.startswith("module"))
+
+
+def _loaded(modules: list[str]) -> str:
+    return f"modules that it loaded: {', '.join(modules) or 'none'}"
 
 
 def _end(text: str) -> str:
