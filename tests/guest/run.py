@@ -189,11 +189,11 @@ class Run:
         answers = {body for row in rows for body in row.bodies.values() if body}
         if len(answers) > 1:
             self.failed.append("the engines' services do not answer the same")
-        lines = [f"{'engine':<8}{'bay up':>10}{'answer':>10}{'down':>10}  {'answered':<28}left over"]
+        lines = [f"{'engine':<8}{'bay up':>10}{'answer':>10}{'down':>10}  {'answered':<30}left over"]
         for row in rows:
             times = "".join(f"{'-' if t is None else f'{t:.0f} s':>10}" for t in (row.up, row.answer, row.down))
             lines.append(
-                f"{row.coe:<8}{times}  {', '.join(w for w, b in row.bodies.items() if b) or '-':<28}{len(row.left) or 'nothing'}"
+                f"{row.coe:<8}{times}  {', '.join(w for w, b in row.bodies.items() if b) or '-':<30}{len(row.left) or 'nothing'}"
             )
         self.failed += [f"{row.coe}: {text}" for row in rows for text in row.failed]
         self.failed += [f"{row.coe}: left over: {line}" for row in rows for line in row.left]
