@@ -25,7 +25,8 @@ trap ended EXIT
 trap 'exit 130' INT TERM HUP
 
 echo "test: the lab (about 5 minutes, once), and beside it set-up and unit tests on fresh Debian 12 and 13 (about 8)"
-"$BIN/pytest" tests/fresh -p no:cacheprovider >"$LOG" 2>&1 &
+# a shell lets what it starts with & ignore Ctrl-C, and tests of Ctrl-C would, too
+env --default-signal=INT,QUIT "$BIN/pytest" tests/fresh -p no:cacheprovider >"$LOG" 2>&1 &
 FRESH=$!
 # shellcheck disable=SC2086 # words
 "$BIN/coebench" lab install $ENGINES

@@ -31,8 +31,8 @@ COMPILERS = "cc gcc g++ c++ clang tcc musl-gcc go rustc as ld"
 # In two halves at once: most of their time is waiting.
 UNIT_TESTS = """
 cd /root/coebench
-half() {
-  .venv/bin/pytest $(ls tests/unit/test_*.py | awk "NR % 2 == $1") -q -p no:cacheprovider -rfEs --color=no > /tmp/half-$1
+half() {  # a shell lets what it starts with & ignore Ctrl-C, and tests of Ctrl-C would, too
+  env --default-signal=INT,QUIT .venv/bin/pytest $(ls tests/unit/test_*.py | awk "NR % 2 == $1") -q -p no:cacheprovider -rfEs --color=no > /tmp/half-$1
 }
 half 0 & first=$!
 half 1 && second=0 || second=$?
