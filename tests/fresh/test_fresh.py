@@ -32,7 +32,8 @@ COMPILERS = "cc gcc g++ c++ clang tcc musl-gcc go rustc as ld"
 UNIT_TESTS = """
 cd /root/coebench
 half() {  # a shell lets what it starts with & ignore Ctrl-C, and tests of Ctrl-C would, too
-  env --default-signal=INT,QUIT .venv/bin/pytest $(ls tests/unit/test_*.py | awk "NR % 2 == $1") -q -p no:cacheprovider -rfEs --color=no > /tmp/half-$1
+  files=$(ls tests/unit/test_*.py | awk "NR % 2 == $1")
+  env --default-signal=INT,QUIT .venv/bin/pytest $files -q -p no:cacheprovider -rfEs --color=no > /tmp/half-$1
 }
 half 0 & first=$!
 half 1 && second=0 || second=$?
