@@ -79,7 +79,7 @@ def keyring(suite: str) -> str:
         raise BadInput(f"{KEYRING}={given} is not a file: name one that holds Debian's archive keys")
     for file in (given, *KEYRINGS):
         if file and Path(file).is_file():
-            return str(Path(file).resolve())
+            return str(Path(file).absolute())
     raise BadInput(
         f"Debian {suite}'s signatures can't be checked: this machine lacks Debian's archive keys. Install the package "
         f"debian-archive-keyring (Fedora: debian-keyring), or name a file of keys with {KEYRING}"
