@@ -5,7 +5,7 @@ sed 's/^[0-9]* [0-9]* [0-9:]* /mount /' /proc/self/mountinfo | grep -v '/run/use
 cd /sys/fs/cgroup && find . -type d | grep -v 'session-\|user-\|user@\|systemd-.*\.service\|ssh' | sed 's/^/cgroup /'
 echo "cgroup root hands on: $(cat /sys/fs/cgroup/cgroup.subtree_control)"
 ls /sys/class/net | sed 's/^/link /'
-find /run/netns /root/.local/state/coebench/lab/bays /root/.local/state/coebench/private -mindepth 1 2>/dev/null | sed 's/^/kept /'
+find /run/netns ~/.local/state/coebench/lab/bays ~/.local/state/coebench/private -mindepth 1 2>/dev/null | sed 's/^/kept /'
 find /proc/sys/vm /proc/sys/kernel /proc/sys/net/core /proc/sys/net/ipv4 /proc/sys/net/ipv6 /proc/sys/net/bridge \
   /proc/sys/user /proc/sys/fs -type f -readable 2>/dev/null |
   grep -v -E 'random|/nr_|inode-|dentry-|file-nr|ns_last_pid|pty/nr|_count$|usage|perf_event_max_sample|aio-nr|cad_pid|max_newidle|lease|flush|/conf/(veth|br)|stat_refresh|compact_memory|drop_caches|quota/syncs' |

@@ -67,14 +67,14 @@ exec chroot "$T" "$@"
 
 # Makes the merged tree a machine that starts by itself; its root is the argument.
 _CONFIGURE = r"""
-T=$1
+T=$1 ROOT=/root
 echo guest > "$T/etc/hostname"
 printf '127.0.0.1 localhost guest\n' > "$T/etc/hosts"
-printf '/dev/vda / ext4 defaults 0 1\n/dev/vdb /root/.cache/coebench ext4 defaults,nofail 0 2\n' > "$T/etc/fstab"
-mkdir -p "$T/root/.cache/coebench" "$T/etc/systemd/network"
+printf '/dev/vda / ext4 defaults 0 1\n/dev/vdb %s/.cache/coebench ext4 defaults,nofail 0 2\n' "$ROOT" > "$T/etc/fstab"
+mkdir -p "$T$ROOT/.cache/coebench" "$T/etc/systemd/network"
 printf '[Match]\nName=en* eth*\n[Network]\nDHCP=ipv4\n' > "$T/etc/systemd/network/10-all.network"
 ln -sf /lib/systemd/system/systemd-networkd.service "$T/etc/systemd/system/multi-user.target.wants/systemd-networkd.service"
-mkdir -p "$T/root/.ssh"; chmod 700 "$T/root/.ssh"
+mkdir -p "$T$ROOT/.ssh"; chmod 700 "$T$ROOT/.ssh"
 # sshd would wait for a resolver that isn't there
 printf 'UseDNS no\nPermitRootLogin yes\n' > "$T/etc/ssh/sshd_config.d/guest.conf"
 rm -f "$T/etc/resolv.conf" "$T/etc/pip.conf"; echo 'nameserver 127.0.0.1' > "$T/etc/resolv.conf"
@@ -139,7 +139,7 @@ def disk(suite: str) -> Artefact:
 T={{merged}}
 cd "$T/{HOME}"
 git fetch -q "{REPO}" HEAD; git checkout -q -f -B guest FETCH_HEAD; git clean -qfd
-mkdir -p "$T/root/.ssh"; install -m 600 "{out}/id.pub" "$T/root/.ssh/authorized_keys"
+ROOT=/root; mkdir -p "$T$ROOT/.ssh"; install -m 600 "{out}/id.pub" "$T$ROOT/.ssh/authorized_keys"
 cp "$T"/boot/vmlinuz-* "{out}/vmlinuz"; cp "$T"/boot/initrd.img-* "{out}/initrd"
 chroot "$T" sh -c 'cd /{HOME} && .venv/bin/python -m compileall -q coebench drivers workloads' >/dev/null
 TIMERS="{" ".join(TIMERS)}"; set -- "$T"

@@ -149,7 +149,7 @@ class Run:
         if status:
             row.up = None
             row.failed.append(f"lab up: status {status}: {_end(told)}")
-            self.do(guest, f"tail -n 30 /root/.local/state/coebench/lab/failed/{coe}/*/*.log")
+            self.do(guest, f"tail -n 30 ~/.local/state/coebench/lab/failed/{coe}/*/*.log")
         else:
             self.say(f"{coe}: bay up in {row.up:.0f} s")
             self.ask(guest, row)
