@@ -25,6 +25,7 @@ PERIOD_US = 100_000
 CONTROLLERS = ("cpuset", "cpu", "io", "memory", "pids", "hugetlb")  # of version 2, that engines know
 NEEDED = ("cpu", "memory", "pids")
 UNSET = {"", "0", "100", "default 100", "max", "max 100000"}  # what a setting holds that nobody has set
+NO_LIMIT = 1 << 62  # hugetlb's files show a limit that nobody has set as the largest number of whole pages, not as "max"
 SETTINGS = ("cpus", "mems", "max", "min", "low", "high", "weight", "weight.nice", "latency", "idle", "prio.class")
 
 
@@ -34,11 +35,12 @@ def version() -> int:
 
 
 def hierarchies() -> list[Path]:
-    """Where cgroups are made: the mount points of all v1 hierarchies with their controllers; on version 2 its mount, and that of
-    v1's freezer if it is mounted beside it."""
+    """Where cgroups are made: on version 1 the mount points of all its hierarchies, and that of version 2 if it is mounted beside
+    them (what mounts it in a host, as systemd does, must see the host's cgroup there, not the machine's root); on version 2 its
+    mount, and that of v1's freezer if it is mounted beside it."""
     v1 = [(Path(path), options.split(",")) for path, kind, options in _mounts() if kind == "cgroup"]
     if version() == 1:
-        return [path for path, _ in v1]
+        return [path for path, _ in v1] + [Path(path) for path, kind, _ in _mounts() if kind == "cgroup2"][:1]
     return [_MOUNT, *[path for path, options in v1 if "freezer" in options][:1]]
 
 
@@ -102,14 +104,17 @@ def _words(file: Path) -> set[str]:
 def create(name: str, cpu: float, memory: int) -> list[Path]:
     """Make the cgroup NAME ("BAY/HOST") and limit it; 0 is no limit. Returns the `cgroup.procs` files to join by.
 
+    Version 2 beside version 1 limits nothing: no controller is handed on, so that a cgroup with children may have processes.
     The order matters on version 1: a limit set after children exist can be refused, so it is set here, at once.
     Raises BadInput if a limit can't be set.
     """
     joins = []
     for top in hierarchies():
         folder = top
+        beside = version() == 1 and (top / "cgroup.controllers").exists()
         for part in (paths.tag(), *name.split("/")):
-            _hand_on(folder)
+            if not beside:
+                _hand_on(folder)
             new = folder / part
             new.mkdir(exist_ok=True)
             if (new / "cpuset.cpus").exists() and version() == 1:
@@ -118,7 +123,8 @@ def create(name: str, cpu: float, memory: int) -> list[Path]:
                         (new / file).write_text((folder / file).read_text())
                 (new / "cgroup.clone_children").write_text("1")
             folder = new
-        _limit(folder, cpu, memory)
+        if not beside:
+            _limit(folder, cpu, memory)
         joins.append(folder / "cgroup.procs")
     return joins
 
@@ -171,7 +177,8 @@ def _in_use(controller: str) -> bool:
     for file in _MOUNT.glob(f"*/{controller}.*"):
         if file.name.endswith(SETTINGS):
             with contextlib.suppress(OSError):
-                if file.read_text().strip() not in UNSET:
+                value = file.read_text().strip()
+                if value not in UNSET and not (value.isdigit() and int(value) >= NO_LIMIT):
                     return True
     return False
 

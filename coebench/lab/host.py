@@ -124,7 +124,8 @@ class Host(msgspec.Struct, kw_only=True):
         """The command line that runs a command inside, in the host's own cgroup."""
         if not self.pid1:
             raise BayFailed(f"host {self.spec.name} is not up")
-        joins = " ".join(str(f / "init" / "cgroup.procs") for f in cgroups.folders(self.cgroup))
+        folders = cgroups.folders(self.cgroup)
+        joins = " ".join(str((f / "init" if (f / "init").is_dir() else f) / "cgroup.procs") for f in folders)
         script = f'for f in {joins}; do echo $$ > $f; done; exec nsenter -t {self.pid1.pid} -m -u -i -n -p -C -r -w "$@"'
         path = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
         return ["sh", "-c", script, "sh", "/usr/bin/env", "-i", path, f"HOME={GUEST_HOME}", "TERM=xterm", *command]

@@ -44,6 +44,10 @@ PING_BYTES = 64
 # What sockperf says, in microseconds: "percentile 50.000 =    6.873".
 PERCENTILE = re.compile(r"percentile (\d+\.\d+) = +(\d+\.\d+)")
 DEPLOY = 60.0  # seconds until a deployment, and a removal, is given up
+# sockperf leaves out 0.4 s at the beginning and 0.05 s at the end. Version 3.7 with --no-rdtsc multiplies both by the processor's
+# GHz (findings/sockperf-no-rdtsc.sh): 1.2 s at 2.6 GHz, so that a test of one second has no valid message. Without the option it
+# trusts the frequency in /proc/cpuinfo, which is not the counter's on a machine that saves power.
+LEFT_OUT = 2  # seconds, up to 4.4 GHz
 PATIENCE = 20.0  # seconds until a tool's server that its engine calls ready must answer
 SETTINGS: Mapping[str, Mapping[str, Any]] = {
     "smoke": {"instances": 3, "seconds": 1, "warmup": 0.5, "connections": 16},
@@ -114,11 +118,11 @@ class Network:
 
     def longest(self, settings: Mapping[str, Any]) -> float:
         """Seconds that a trial with these settings takes at most."""
-        each = settings["seconds"] + settings["warmup"] + PATIENCE
+        each = settings["seconds"] + settings["warmup"] + LEFT_OUT + PATIENCE
         return float(8 * DEPLOY + (4 + 5 + 2 * 6) * each)
 
     def least_seconds(self, settings: Mapping[str, Any]) -> float:
-        return float(3 * (settings["seconds"] + settings["warmup"]) + settings["seconds"])
+        return float(3 * (settings["seconds"] + settings["warmup"]) + settings["seconds"] + LEFT_OUT)
 
     def room(self, settings: Mapping[str, Any], spec: ServiceSpec) -> Sequence[Room]:
         """The service that answers requests, then those of the tools, whose processor time is their image's to say."""
@@ -228,7 +232,7 @@ class Network:
 
     def _ping(self, trial: Trial, address: str, port: int, **where: Any) -> None:
         s = trial.settings
-        seconds = max(1, round(s["seconds"]))  # sockperf leaves 0.4 s at the beginning and 0.05 s at the end out by itself
+        seconds = max(1, round(s["seconds"])) + LEFT_OUT
         where_to = ("-i", address, "-p", str(port), "-m", str(PING_BYTES))
         argv = ("sockperf", "ping-pong", "--tcp", *where_to, "-t", str(seconds), "--full-rtt", "--no-rdtsc")
         told = self._asked(trial, f"ping {where['way']} {where['place']}", argv, seconds, pinged)

@@ -87,7 +87,7 @@ def test_a_run_on_it_leaves_it_as_it_was(foreign: Foreign) -> None:
     told = result["bays"][foreign.coe]
     assert any("existing cluster" in note for note in told["notes"])
     assert foreign.admin.services() == ()
-    assert foreign.left() == []
+    assert foreign.left() == [], p.stderr + "".join(f.read_text() for f in foreign.folder.glob("runs/*/observations*"))[-3000:]
     assert PASSWORD not in "".join(f.read_text() for f in foreign.folder.glob("runs/*/*.json*"))
 
 

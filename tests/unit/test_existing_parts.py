@@ -75,6 +75,7 @@ def test_what_could_not_be_reached_is_written_down_only_if_it_was_before(
     existing: ExistingProvisioner, before: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if before:  # an earlier run's clean-up failed
+        monkeypatch.setattr("coebench.provision.existing.provisioner.AGAIN", 0.0)
         first = ExistingProvisioner()
         first.check(SPEC)
         made = first.create("a", SPEC, NoJournal(), _observe)
@@ -103,6 +104,20 @@ def test_a_bay_that_was_emptied_is_written_down_no_more(existing: ExistingProvis
     existing.create("c", SPEC, NoJournal(), _observe)
     existing.delete("c", NoJournal(), _observe)
     assert not existing.leftovers()
+
+
+def test_one_refused_answer_leaves_nothing_behind(existing: ExistingProvisioner, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = existing.create("b", SPEC, NoJournal(), _observe)
+    services, refusals = Played.services, [EngineError("listing services", "connection reset")]
+
+    def refusing(driver: Played) -> tuple[str, ...]:
+        if refusals:
+            raise refusals.pop()
+        return services(driver)
+
+    monkeypatch.setattr(Played, "services", refusing)
+    existing.delete(made, NoJournal(), _observe)
+    assert not refusals and not existing.leftovers()
 
 
 @pytest.mark.parametrize("given", ["fail-node-cmd", "heal-node-cmd"])

@@ -60,6 +60,17 @@ def test_what_others_use_is_not_switched_off(v2: Path) -> None:
     assert not record.exists()
 
 
+def test_a_limit_that_nobody_set_is_none(v2: Path) -> None:
+    """hugetlb shows it as a number, of whole pages."""
+    (v2 / "other.slice").mkdir()
+    for size in ("2MB", "1GB"):
+        (v2 / f"other.slice/hugetlb.{size}.max").write_text("9223372036854771712\n")
+    (v2 / "other.slice/hugetlb.1GB.rsvd.max").write_text("max\n")
+    assert not cgroups._in_use("hugetlb")
+    (v2 / "other.slice/hugetlb.2MB.max").write_text("2097152\n")
+    assert cgroups._in_use("hugetlb")
+
+
 def test_what_another_boot_switched_on_is_none_of_ours(v2: Path) -> None:
     (paths.state()).mkdir(parents=True)
     (paths.state() / "controllers").write_text("another-boot io\n")
@@ -165,7 +176,9 @@ def test_a_host_hands_its_controllers_on(version: int, apart: bool, tmp_path: Pa
         else:
             mine = {name for name, path in seen.items() if name and path == "/init"}
             assert {"cpu", "memory", "freezer"} <= {part for name in mine for part in name.split(",")}
-            assert len(mine) == len(cgroups.hierarchies())
+            assert len(mine) + 1 == len(cgroups.hierarchies())
+            assert seen[""] == "/" and cgroups.hierarchies()[-1] == V2  # a cgroup of its own in version 2 too
+            assert not any(f.read_text().strip() for f in (V2 / paths.tag()).rglob("cgroup.subtree_control"))
     finally:
         bay.end_all("bay")
     assert cgroups.folders() == []

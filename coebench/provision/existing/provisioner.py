@@ -41,6 +41,7 @@ from ...contract import (
 from . import options, rights
 
 GONE = 120.0  # seconds that coebench's services may take to go
+AGAIN = 20.0  # seconds for which a clean-up that an engine refuses is tried again
 HOOK = 120.0  # seconds that a node's command may take
 FAULTS = (NodeFault.CRASH, NodeFault.CUT)  # what a node's command is asked for
 NOTE = "an existing cluster: its settings, its size and what else runs on it are its own"
@@ -173,7 +174,7 @@ class ExistingProvisioner:
         if driver is not None:
             try:
                 with self._forgiving():
-                    _empty(driver)
+                    _emptied(driver)
                     _leave(driver)
             finally:
                 driver.close()
@@ -226,6 +227,20 @@ def _empty(driver: Driver) -> tuple[str, ...]:
         if left:
             time.sleep(0.1)
     return found
+
+
+def _emptied(driver: Driver) -> None:
+    """The same at a run's end, where one refused answer or broken connection must not leave services behind: asked again, for
+    a while. Raises what came last."""
+    deadline = time.monotonic() + AGAIN
+    while True:
+        try:
+            _empty(driver)
+            return
+        except EngineError:
+            if time.monotonic() > deadline:
+                raise
+        time.sleep(0.5)
 
 
 def _leave(driver: Driver) -> None:

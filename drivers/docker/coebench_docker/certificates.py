@@ -10,6 +10,7 @@ import docker
 from docker.tls import TLSConfig
 
 from coebench.contract import Access, private_folder
+from coebench.contract.tls import relax_session
 
 
 class Client(docker.APIClient):
@@ -18,6 +19,12 @@ class Client(docker.APIClient):
     def merge_environment_settings(self, url: Any, proxies: Any, stream: Any, verify: Any, cert: Any) -> Any:
         own = self.verify if verify is None else verify
         return super().merge_environment_settings(url, proxies, stream, own, cert)
+
+
+class Certificates(TLSConfig):
+    def configure_client(self, client: Any) -> None:
+        super().configure_client(client)
+        relax_session(client)
 
 
 def tls_files(access: Access) -> tuple[Path | None, TLSConfig | None]:
@@ -33,4 +40,4 @@ def tls_files(access: Access) -> tuple[Path | None, TLSConfig | None]:
             path.write_text(text)
             paths[name] = str(path)
     pair = (paths["cert"], paths["key"]) if "cert" in paths and "key" in paths else None
-    return folder, TLSConfig(client_cert=pair, ca_cert=paths.get("ca"), verify="ca" in paths)
+    return folder, Certificates(client_cert=pair, ca_cert=paths.get("ca"), verify=True)  # without a CA: the system's authorities

@@ -38,6 +38,7 @@ from coebench.contract import (
     is_service_name,
     private_folder,
 )
+from coebench.contract.tls import relax
 
 from . import pods, rights, specs
 
@@ -104,9 +105,11 @@ class KubernetesDriver:
             raise BadInput(f"the kubeconfig can't be used: {' '.join(str(e).split())}") from e
         configuration.connection_pool_maxsize = 32
         configuration.retries = False  # a retry would be hidden in a latency
-        api = client.ApiClient(configuration)
+        api, streams = client.ApiClient(configuration), client.ApiClient(configuration)
+        for each in (api, streams):
+            relax(each.rest_client.pool_manager)
         _have_patience(api.rest_client, TIMEOUT)
-        driver = cls(api, client.ApiClient(configuration), access.options)
+        driver = cls(api, streams, access.options)
         driver._call("reaching the API server", lambda: client.VersionApi(driver._api).get_code())
         return driver
 

@@ -39,6 +39,7 @@ from coebench.contract import (
     is_service_name,
     private_folder,
 )
+from coebench.contract.tls import relax_session
 
 from . import apps, compat
 
@@ -102,6 +103,7 @@ class MesosDriver:
         session.trust_env = False
         session.mount("http://", requests.adapters.HTTPAdapter(pool_maxsize=32))
         session.mount("https://", requests.adapters.HTTPAdapter(pool_maxsize=32))
+        relax_session(session)
         secrets = _tls(access, session)
         driver = cls(access, session)
         driver._secrets = secrets
@@ -268,6 +270,7 @@ class MesosDriver:
         session = requests.Session()
         session.trust_env = False
         session.verify, session.cert = self._session.verify, self._session.cert
+        relax_session(session)
         return session
 
     def watch(self, service: str) -> Watch:

@@ -39,6 +39,7 @@ from coebench.contract import (
     is_service_name,
     private_folder,
 )
+from coebench.contract.tls import relax_session
 
 from . import specs, tasks
 
@@ -57,6 +58,12 @@ class Client(docker.APIClient):  # type: ignore[misc]
     """Takes from the environment neither a proxy nor a bundle of authorities: requests would prefer that to the bay's own."""
 
     trust_env = property(lambda self: False, lambda self, value: None)
+
+
+class Certificates(TLSConfig):  # type: ignore[misc]
+    def configure_client(self, client: docker.APIClient) -> None:
+        super().configure_client(client)
+        relax_session(client)
 
 
 class SwarmDriver:
@@ -448,7 +455,7 @@ def _tls(access: Access) -> tuple[Path | None, TLSConfig | None]:
         Path(file).touch(mode=0o600)
         Path(file).write_text(names[name])
     pair = (files["cert"], files["key"]) if "cert" in files else None
-    return folder, TLSConfig(client_cert=pair, ca_cert=files.get("ca"), verify=bool(access.ca))
+    return folder, Certificates(client_cert=pair, ca_cert=files.get("ca"), verify=True)  # without a CA: the system's authorities
 
 
 def _unframed(data: bytes) -> str:
