@@ -136,7 +136,7 @@ def sight(count: int = 50, coe: str = "mesos") -> list[Seen]:
     try:
         with bay.network():
             driver = plugins.load("drivers", coe, "COE").connect(bay.access())
-            prober = BayProber(driver, plugins.load("workloads", "loadgen", "workload"))
+            prober = BayProber(driver, plugins.load("workloads", "loadgen", "workload"), executes=True)
             try:
                 prober.start(60)
                 pid1 = bay.host("n1").pid1

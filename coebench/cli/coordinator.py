@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 import subprocess
 import sys
@@ -51,10 +52,17 @@ def coordinator(
     Exit code 1 if a generator was lost, late or odd: the figures are printed with what they lack.
     """
     from ..contract import BadInput, LoadPlan
+    from ..load import secret
     from ..load.coordinator import Coordinator
 
     if arrivals not in ("constant", "poisson"):
         raise BadInput(f"--arrivals is constant or poisson, not {arrivals!r}")
+    word = secret.given()
+    if listen and not word:
+        raise BadInput(
+            f"whoever registers first with --listen would be measured: set {secret.VARIABLE} here and for the generators, "
+            "to what you draw with: openssl rand -hex 16"
+        )
     with contextlib.ExitStack() as stack:
         if resume:
             if not checkpoint:
@@ -62,8 +70,8 @@ def coordinator(
             if urls or generator or relay:
                 raise BadInput("--resume goes on with the plan of the checkpoint: leave the URLs and generators out")
             if listen:
-                stack.enter_context(_relay(listen))
-            job = Coordinator.resume(checkpoint)
+                stack.enter_context(_relay(listen, word))
+            job = Coordinator.resume(checkpoint, word)
         else:
             if closed == bool(rate):
                 raise BadInput("either --rate R or --closed")
@@ -100,9 +108,9 @@ def coordinator(
             behind = _address(relay) if relay else None
             if listen:
                 behind = ("127.0.0.1", listen)
-            job = Coordinator(plan, called, relay=behind, expect=expect, patience=patience, checkpoint=checkpoint)
+            job = Coordinator(plan, called, relay=behind, expect=expect, patience=patience, checkpoint=checkpoint, secret=word)
             if listen:
-                stack.enter_context(_relay(listen))
+                stack.enter_context(_relay(listen, word))
         result = _run(job, quiet=json)
     _print(result, json)
     if result.flags:
@@ -147,13 +155,13 @@ def _print(r: LoadResult, as_json: bool) -> None:
 
 
 @contextlib.contextmanager
-def _relay(port: int) -> Iterator[None]:
+def _relay(port: int, word: str) -> Iterator[None]:
     from ..contract import BadInput
-    from ..load import native
+    from ..load import native, secret
 
-    process = subprocess.Popen(
-        [str(native.program()), "relay", "--port", str(port)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
+    command = [str(native.program()), "relay", "--port", str(port)]
+    env = {**os.environ, secret.VARIABLE: word}
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=env)
     try:
         assert process.stdout and process.stderr
         if "listening" not in process.stdout.readline():

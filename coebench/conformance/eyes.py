@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 
 from ..contract import Driver, EngineError, Instance, ServiceSpec
+from ..load import secret
 from ..load.agent import Agent
 from .registry import Failed
 
@@ -46,10 +47,11 @@ class Eyes:
     def __init__(self, driver: Driver, spec: ServiceSpec, timeout: float) -> None:
         """Deploy the agent and connect. Raises Failed, CoebenchError."""
         self.service = spec.name
+        self._secret = secret.draw()
         deadline = time.monotonic() + timeout
         said = "nothing was listed"
         with driver.watch(spec.name) as watch:
-            driver.deploy(spec)
+            driver.deploy(secret.told(spec, self._secret, executes=True))
             while True:
                 change = watch.next(0.2)
                 if change and change.kind != "removed" and change.instance.live:
@@ -66,7 +68,7 @@ class Eyes:
         assert instance.published
         while True:  # the address is told before anybody listens there
             try:
-                return Agent(*instance.published)
+                return Agent(*instance.published, secret=self._secret)
             except EngineError as e:
                 if time.monotonic() > deadline:
                     raise Failed(f"the agent's published address {instance.published} does not answer: {e}") from e

@@ -33,7 +33,7 @@ from .prober import Account, Answer, AtTarget, Burst, Flow, LoadPlan, LoadResult
 from .provisioner import Provisioner, TimeoutsGiven
 from .registry import ImageRegistry, Pushed, RegistryPort
 from .rights import KnowsRights, Leaves, Right
-from .room import BaysGiven, BaysWanted, Room, RoomGiven, RoomWanted, TimeWanted
+from .room import BaysGiven, BaysWanted, Room, RoomGiven, RoomWanted, TimeWanted, ToolsWanted
 from .scenario import Deadline, Scenario, Trial
 from .service import (
     Claim,
@@ -123,6 +123,7 @@ __all__ = [
     "Target",
     "TimeWanted",
     "TimeoutsGiven",
+    "ToolsWanted",
     "Trial",
     "Unplaceable",
     "Unsupported",

@@ -47,6 +47,14 @@ class TimeWanted(Protocol):
 
 
 @runtime_checkable
+class ToolsWanted(Protocol):
+    """What a scenario has, besides `Scenario`, if it runs programs beside the prober (`Prober.execute`, or `load` by a tool)."""
+
+    def runs_tools(self, settings: Mapping[str, Any]) -> bool:
+        """Whether it does with these settings. The prober runs programs only in runs that have such a scenario."""
+
+
+@runtime_checkable
 class BaysWanted(Protocol):
     """What a scenario has, besides `Scenario`, if it makes its bays itself and can say how many."""
 

@@ -41,8 +41,8 @@ def request_line(verb: str, words: Mapping[str, Any]) -> bytes:
 class Agent:
     """Events go to the listener of their id, in a thread of this connection's own."""
 
-    def __init__(self, address: str, port: int, timeout: float = 5.0) -> None:
-        """Connect and measure the clock. Raises EngineError."""
+    def __init__(self, address: str, port: int, timeout: float = 5.0, secret: str = "") -> None:
+        """Connect, say the secret that the agent was started with, and measure the clock. Raises EngineError."""
         self.address = (address, port)
         self.where = f"{address}:{port}"
         self._ids = itertools.count(1)
@@ -60,6 +60,8 @@ class Agent:
             raise EngineError(f"reaching the agent at {self.where}", str(e)) from e
         self._thread = threading.Thread(target=self._read, name=f"agent {self.where}", daemon=True)
         self._thread.start()
+        if secret:
+            self._send("auth", {"secret": secret})
         self.hello = self.ask("hello", timeout=timeout)
         self.measure_clock()
 

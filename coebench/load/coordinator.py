@@ -44,7 +44,8 @@ class Coordinator:
 
     `generators`: name and address of each, to be called. `relay`: instead, the address of a relay behind which `expect`
     generators register. `patience`: seconds to wait for all of them; who is not there by then is named and, should it come
-    later, joins in at the next full second. `checkpoint`: a file from which `resume` can go on after the process has died.
+    later, joins in at the next full second. `secret`: what the agents, or the relay, were started with. `checkpoint`: a file
+    from which `resume` can go on after the process has died.
     """
 
     def __init__(
@@ -57,6 +58,7 @@ class Coordinator:
         patience: float = 10.0,
         checkpoint: Path | None = None,
         ident: str = "",
+        secret: str = "",
     ) -> None:
         """Raises BadInput for a plan that can't be spread over so many, and for names that are not one each."""
         count = expect if relay else len(generators)
@@ -68,6 +70,7 @@ class Coordinator:
         self.ident = ident or f"load-{secrets.token_hex(4)}"
         self.timeline: Timeline | None = None
         self._relay = relay
+        self._secret = secret
         self._expect = count
         self._patience = patience
         self._file = checkpoint
@@ -83,8 +86,10 @@ class Coordinator:
         self._acked_at = 0.0
 
     @classmethod
-    def resume(cls, file: Path) -> Coordinator:
-        """One that goes on where the process that wrote the checkpoint ended. Raises BadInput if the file can't be used."""
+    def resume(cls, file: Path, secret: str = "") -> Coordinator:
+        """One that goes on where the process that wrote the checkpoint ended; the secret is not in the file.
+
+        Raises BadInput if the file can't be used."""
         saved = checkpoint.read(file)
         mine = cls(
             saved.plan,
@@ -93,6 +98,7 @@ class Coordinator:
             expect=saved.expect,
             checkpoint=file,
             ident=saved.ident,
+            secret=secret,
         )
         mine._sessions = [Session(g, mine) for g in saved.ledgers]
         mine.timeline = saved.timeline
@@ -137,10 +143,10 @@ class Coordinator:
         relay_link: Link | None = None
         relay_ear = RelayEar(self._welcome, self._duplicate)
         if self._relay:
-            relay_link = Link(self._relay, relay_ear, calls)
+            relay_link = Link(self._relay, relay_ear, calls, self._secret)
         else:
             for session in self._sessions:
-                self._links[session] = Link(session.ledger.address or ("", 0), session, calls)
+                self._links[session] = Link(session.ledger.address or ("", 0), session, calls, self._secret)
         try:
             if self.timeline is None:
                 await self._gather(relay_ear)

@@ -12,6 +12,8 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, Protocol
 
+from .agent import request_line
+
 LINE_LIMIT = 16 << 20  # an end with ten thousand targets fits
 PAUSE = 0.1  # s before calling again, doubled up to:
 PAUSE_LIMIT = 1.0
@@ -29,8 +31,9 @@ class Ear(Protocol):
 class Lines(asyncio.Protocol):
     """Cuts what comes into lines."""
 
-    def __init__(self, ear: Ear, gone: asyncio.Event) -> None:
+    def __init__(self, ear: Ear, gone: asyncio.Event, secret: str) -> None:
         self._ear = ear
+        self._secret = secret
         self._gone = gone
         self._parts: list[bytes] = []
         self._length = 0
@@ -38,6 +41,8 @@ class Lines(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = transport
+        if self._secret:
+            self.transport.write(request_line("auth", {"secret": self._secret}))
         self._ear.up(self.transport.write)
 
     def data_received(self, data: bytes) -> None:
@@ -59,9 +64,10 @@ class Lines(asyncio.Protocol):
 
 
 class Link:
-    """One address that is called until `close`."""
+    """One address that is called until `close`. The secret, if there is one, is the first that is said."""
 
-    def __init__(self, address: tuple[str, int], ear: Ear, calls: asyncio.Semaphore) -> None:
+    def __init__(self, address: tuple[str, int], ear: Ear, calls: asyncio.Semaphore, secret: str = "") -> None:
+        self._secret = secret
         self._address = address
         self._ear = ear
         self._calls = calls
@@ -76,7 +82,7 @@ class Link:
             try:
                 async with self._calls:
                     _, self._lines = await asyncio.wait_for(
-                        loop.create_connection(partial(Lines, self._ear, gone), *self._address), 5
+                        loop.create_connection(partial(Lines, self._ear, gone, self._secret), *self._address), 5
                     )
             except (OSError, TimeoutError) as e:
                 self._ear.down(str(e) or "no answer")
@@ -148,7 +154,7 @@ class RelayEar:
 
     def down(self, why: str) -> None:
         self._send = None
-        self.said = why
+        self.said = self.said or why  # its own complaint, if it had one
         for ear in self._ears.values():
             ear.down(f"the relay is gone: {why}")
         self._ears.clear()

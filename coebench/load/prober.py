@@ -21,6 +21,7 @@ from ..contract import (
     Target,
     Workload,
 )
+from . import secret
 from .agent import Agent, argv_word
 from .coordinator import Coordinator
 from .flow import AgentFlow
@@ -32,7 +33,10 @@ SERVICE = "coebench-prober"
 class BayProber:
     """Deployed once a bay and shared by its trials. `start` before use, `stop` to take it away."""
 
-    def __init__(self, driver: Driver, workload: Workload) -> None:
+    def __init__(self, driver: Driver, workload: Workload, executes: bool = False) -> None:
+        """`executes`: whether programs may be run beside it (`execute`, and `load` by another tool)."""
+        self._secret = secret.draw()
+        self._executes = executes
         self._driver = driver
         self._workload = workload
         self._agents: dict[str, Agent] = {}
@@ -45,7 +49,8 @@ class BayProber:
         """Deploy it and connect. Raises PhaseTimeout, EngineError."""
         deadline = time.monotonic() + timeout
         with self._driver.watch(SERVICE) as watch:
-            self._driver.deploy(self._workload.service(SERVICE, 1, self._workload.versions[0]))
+            spec = self._workload.service(SERVICE, 1, self._workload.versions[0])
+            self._driver.deploy(secret.told(spec, self._secret, self._executes))
             last = ""
             while not self._agents:
                 left = deadline - time.monotonic()
@@ -63,7 +68,7 @@ class BayProber:
         """An address may be told before anybody listens there."""
         while True:
             try:
-                self._agents[ident] = Agent(*published)
+                self._agents[ident] = Agent(*published, secret=self._secret)
                 return
             except EngineError:
                 if time.monotonic() > deadline:
@@ -157,10 +162,10 @@ class BayProber:
         if plan.generators > 1:
             raise EngineError("the prober", f"{plan.generators} generators are asked for, and none was recruited")
         (name, agent), *_ = self._agents.items()
-        return Coordinator(plan, [(name, agent.address)]).run(second)
+        return Coordinator(plan, [(name, agent.address)], secret=self._secret).run(second)
 
     def recruit(self, generators: int, inside: bool, timeout: float) -> Sequence[str]:
-        self._recruits = recruit(self._driver, self._workload, generators, inside, timeout)
+        self._recruits = recruit(self._driver, self._workload, generators, inside, timeout, self._secret)
         return self._recruits.names
 
     def dismiss(self) -> None:

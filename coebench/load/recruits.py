@@ -12,6 +12,7 @@ from collections.abc import Callable
 from msgspec.structs import replace
 
 from ..contract import Driver, EngineError, Instance, LoadPlan, PhaseTimeout, ServiceSpec, Workload
+from . import secret
 from .coordinator import Coordinator
 
 GENERATORS = "coebench-generators"
@@ -22,7 +23,10 @@ PATIENCE = 20.0  # s for generators that the engine calls live to answer or to r
 class Recruits:
     """`names` are the services that were deployed for them; whoever has them removed has dismissed them."""
 
-    def __init__(self, names: tuple[str, ...], count: int, called: dict[str, tuple[str, int]], relay: tuple[str, int] | None):
+    def __init__(
+        self, names: tuple[str, ...], count: int, called: dict[str, tuple[str, int]], relay: tuple[str, int] | None, word: str
+    ):
+        self._secret = word
         self.names = names
         self.count = count
         self._called = called
@@ -33,22 +37,22 @@ class Recruits:
         if plan.generators != self.count:
             raise EngineError("the generators", f"{plan.generators} are asked for, {self.count} were recruited")
         if self._relay:
-            return Coordinator(plan, relay=self._relay, expect=self.count, patience=PATIENCE)
-        return Coordinator(plan, list(self._called.items()), patience=PATIENCE)
+            return Coordinator(plan, relay=self._relay, expect=self.count, patience=PATIENCE, secret=self._secret)
+        return Coordinator(plan, list(self._called.items()), patience=PATIENCE, secret=self._secret)
 
 
-def recruit(driver: Driver, workload: Workload, count: int, inside: bool, timeout: float) -> Recruits:
-    """Deploy `count` generators, behind a relay if `inside`. Raises PhaseTimeout, EngineError."""
+def recruit(driver: Driver, workload: Workload, count: int, inside: bool, timeout: float, word: str) -> Recruits:
+    """Deploy `count` generators that know a secret, behind a relay if `inside`. Raises PhaseTimeout, EngineError."""
     deadline = time.monotonic() + timeout
-    spec = workload.service(GENERATORS, count, workload.versions[0])
+    spec = secret.told(workload.service(GENERATORS, count, workload.versions[0]), word)
     if not inside:
         live = _live(driver, spec, lambda i: i.published is not None, deadline, timeout)
-        return Recruits((GENERATORS,), count, {i.id: i.published for i in live if i.published}, None)
-    relay = replace(workload.service(RELAY, 1, workload.versions[0]), command=("/bin/coeload", "relay"))
+        return Recruits((GENERATORS,), count, {i.id: i.published for i in live if i.published}, None, word)
+    relay = replace(secret.told(workload.service(RELAY, 1, workload.versions[0]), word), command=("/bin/coeload", "relay"))
     at = _live(driver, relay, lambda i: bool(i.published and i.address and i.port), deadline, timeout)[0]
     target = f"[{at.address}]:{at.port}" if ":" in (at.address or "") else f"{at.address}:{at.port}"
     _live(driver, replace(spec, publish=False, env={**spec.env, "COEBENCH_JOIN": target}), lambda i: True, deadline, timeout)
-    return Recruits((GENERATORS, RELAY), count, {}, at.published)
+    return Recruits((GENERATORS, RELAY), count, {}, at.published, word)
 
 
 def _live(

@@ -32,6 +32,7 @@ from ..contract import (
     Provisioner,
     Scenario,
     TimeoutsGiven,
+    ToolsWanted,
     Unsupported,
     Workload,
     now,
@@ -181,7 +182,7 @@ class Run:
                     engine = driver.info()
                     observe("bay.ready", subject=subject.name, bay=msgspec.to_builtins(bay), engine=msgspec.to_builtins(engine))
                     journaled: Any = JournaledDriver(driver, self._journal, self.provisioner.name, name)
-                    prober = BayProber(journaled, self._loadgen)
+                    prober = BayProber(journaled, self._loadgen, self._runs_tools())
                     try:
                         prober.start(PROBER_TIMEOUT)
                         offset, uncertainty = prober.offset()
@@ -293,6 +294,10 @@ class Run:
         outcome = Outcome(status=status, seconds=seconds, reason=reason, evidence=evidence, flag=flag)
         self._call("trial_ended", trial=info, outcome=outcome)
         return outcome
+
+    def _runs_tools(self) -> bool:
+        """Whether a scenario of this run starts programs beside the prober; in all other runs the prober refuses to."""
+        return any(isinstance(s, ToolsWanted) and s.runs_tools(self.plan.settings[n]) for n, s in self.scenarios.items())
 
     def _alive(self, bay: Bay) -> None:
         self.provisioner.describe(bay)

@@ -132,6 +132,9 @@ class Network:
             Room(instances=count, cpu=0.0, memory=TOOL_MEMORY),
         )
 
+    def runs_tools(self, settings: Mapping[str, Any]) -> bool:
+        return True
+
     def check(self, settings: Mapping[str, Any], bay_nodes: int) -> None:
         limits = (("instances", 1, 250), ("seconds", 1, 600), ("warmup", 0, 60), ("connections", 1, 1000))
         check_numbers(self.name, settings, limits)

@@ -102,6 +102,9 @@ class Serve:
     def settings(self, profile: str) -> Mapping[str, Any]:
         return SETTINGS[profile]
 
+    def runs_tools(self, settings: Mapping[str, Any]) -> bool:
+        return bool(settings["cross_check"])
+
     def check(self, settings: Mapping[str, Any], bay_nodes: int) -> None:
         for name, least, most in (
             ("instances", 1, 1000),

@@ -54,7 +54,7 @@ def test_generators_of_a_bay_send_as_one(bay: tuple[Any, Bay], coe: str) -> None
     provisioner, made = bay
     driver = plugins.load("drivers", coe, "COE").connect(provisioner.access(made))
     http = plugins.load("workloads", "http", "workload")
-    prober = BayProber(driver, plugins.load("workloads", "loadgen", "workload"))
+    prober = BayProber(driver, plugins.load("workloads", "loadgen", "workload"), executes=True)
     try:
         prober.start(90)
         driver.deploy(msgspec.structs.replace(http.service("served", 2, http.versions[0]), health=None))

@@ -27,7 +27,7 @@ def test_the_prober_is_not_held_up_by_its_own_kernel(lab_installed: object) -> N
     try:
         with bay.network():
             driver = plugins.load("drivers", "swarm", "COE").connect(bay.access())
-            prober = BayProber(driver, plugins.load("workloads", "loadgen", "workload"))
+            prober = BayProber(driver, plugins.load("workloads", "loadgen", "workload"), executes=True)
             try:
                 prober.start(60)
                 agents = [p for p in cgroups.pids(bay.name) if Path(f"/proc/{p}/comm").read_text() == "coeload\n"]

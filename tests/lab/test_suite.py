@@ -104,7 +104,7 @@ def _story(coe: str, told: dict[str, Any]) -> None:
         made = provisioner.create(name, BaySpec(coe=coe), NoJournal(), unobserved)
         with provisioner.network(made):
             driver = plugins.load("drivers", coe, "COE").connect(provisioner.access(made))
-            prober = BayProber(driver, plugins.load("workloads", "loadgen", "workload"))
+            prober = BayProber(driver, plugins.load("workloads", "loadgen", "workload"), executes=True)
             try:
                 prober.start(60)
                 stage = Stage(provisioner, made, driver, prober)

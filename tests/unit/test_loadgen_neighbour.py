@@ -42,6 +42,6 @@ def test_the_wish_is_carried_out_but_for_lo(coeload: Path, wish: str, found: lis
 
 def test_a_wish_that_makes_no_sense_is_refused(coeload: Path) -> None:
     env = {**os.environ, "COEBENCH_NEIGHBOUR_RETRY_MS": "soon"}
-    p = subprocess.run([coeload, "agent", "--port", "0"], capture_output=True, text=True, timeout=10, env=env)
+    p = subprocess.run([coeload, "agent", "--port", "0", "--open"], capture_output=True, text=True, timeout=10, env=env)
     assert p.returncode == 2
     assert "COEBENCH_NEIGHBOUR_RETRY_MS" in p.stderr

@@ -46,7 +46,7 @@ class LoadgenWorkload:
 
     def config(self, version: str) -> Mapping[str, object]:
         return {
-            "Env": ["PATH=/usr/sbin:/usr/bin:/bin", "COEBENCH_ALLOW_EXEC=1"],
+            "Env": ["PATH=/usr/sbin:/usr/bin:/bin"],
             "Cmd": ["/bin/coeload", "agent"],
             "WorkingDir": "/",
             "StopSignal": "SIGTERM",

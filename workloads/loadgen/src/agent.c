@@ -20,6 +20,7 @@
 #include "load_job.h"
 #include "probe.h"
 #include "request.h"
+#include "secret.h"
 #include "text.h"
 #include "version.h"
 
@@ -44,6 +45,7 @@ struct outlet {
     bool broken;  /* shut down: waiting for the loop to notice */
     bool blocked; /* waiting for room in the socket */
     bool joined;  /* we called: a relay, which hands requests on */
+    bool known;   /* it has said the secret */
 };
 
 static struct agent {
@@ -448,6 +450,18 @@ static const struct {
     {"ack", verb_ack},         {"refused", verb_refused},
 };
 
+/* The first line of whoever calls: "auth secret=…". Anything else ends the connection. */
+static bool admitted(struct outlet *o, struct request *r)
+{
+    bool first = !strcmp(r->verb, "auth");
+
+    if (!o->known && first)
+        o->known = secret_is(request_get(r, "secret"));
+    if (!o->known)
+        o->closing = true;
+    return o->known;
+}
+
 static void take_request(struct outlet *o, char *line)
 {
     struct complaint c = {0};
@@ -456,7 +470,13 @@ static void take_request(struct outlet *o, char *line)
 
     if (!line[strspn(line, " \t\r")])
         return;
-    if (request_parse(&r, line, &c)) {
+    if (!request_parse(&r, line, &c)) {
+        o->closing = !o->known;
+    } else if (!admitted(o, &r)) {
+        complain(&c, "the secret is missing or wrong: the first line must be auth secret=…");
+    } else if (!strcmp(r.verb, "auth")) {
+        ok = true;
+    } else {
         size_t i = 0;
 
         while (i < sizeof verbs / sizeof *verbs && strcmp(verbs[i].name, r.verb))
@@ -591,6 +611,7 @@ static void accept_ready(struct source *source, uint32_t events)
         tune(fd);
         o->source.ready = outlet_ready;
         o->deadline.fire = outlet_late;
+        o->known = !secret_own();
         if (loop_add(agent.loop, &o->source, fd, EPOLLIN)) {
             close(fd);
             free(o);
@@ -618,7 +639,7 @@ static void join_connect(void *arg, const struct address *list, size_t count, co
     }
     tune(fd);
     o = must_calloc(1, sizeof *o);
-    o->joined = o->blocked = true;
+    o->joined = o->blocked = o->known = true;
     o->source.ready = outlet_ready;
     o->deadline.fire = outlet_late;
     if (loop_add(agent.loop, &o->source, fd, EPOLLIN | EPOLLOUT)) {
@@ -634,6 +655,7 @@ static void join_connect(void *arg, const struct address *list, size_t count, co
     json_str(&j, "name", agent.join.name);
     json_int(&j, "proto", COELOAD_PROTO);
     json_int(&j, "nonce", (int64_t)agent.join.nonce);
+    json_str(&j, "secret", secret_own());
     json_end(&j);
     outlet_send(o, &j); /* waits in its buffer for the connection */
 }
@@ -750,7 +772,7 @@ static void look_at_clock(void)
         struct json j = {0};
 
         next = o->next;
-        if (o->http)
+        if (o->http || !o->known)
             continue;
         json_event(&j, "clock_step");
         json_int(&j, "ns", step);

@@ -2,11 +2,14 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <grp.h>
 #include <signal.h>
 #include <spawn.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -14,9 +17,11 @@
 #include "clock.h"
 #include "text.h"
 
+#define NOBODY 65534
 #define KILL_AFTER NS_PER_S /* what a tool that is asked to end has for its summary */
 
-extern char **environ;
+/* A tool sees no variable of ours, and is never root: a started copy of ourselves gives all rights up, then becomes it. */
+static char *const environment[] = {"PATH=/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/tmp", "LC_ALL=C", NULL};
 
 struct pipe_end {
     struct source source;
@@ -148,6 +153,9 @@ struct job *exec_begin(struct loop *loop, struct request *request, struct compla
     tool->err = (struct pipe_end){
         .tool = tool, .stream = "stderr", .source = {.fd = -1, .ready = pipe_ready}};
     tool->kill.fire = tool_kill;
+    tool->argv = must_calloc(3, sizeof *tool->argv);
+    tool->argv[count++] = must_strdup("coeload");
+    tool->argv[count++] = must_strdup(EXEC_AS_NOBODY);
     for (const char *at = argv;; count++) {
         size_t len = strcspn(at, ",");
         char *arg = must_calloc(1, len + 1);
@@ -165,6 +173,24 @@ struct job *exec_begin(struct loop *loop, struct request *request, struct compla
     tool_free(tool);
     free(tool);
     return NULL;
+}
+
+/* 0, or why there is no such program: known before anything is started. */
+static int find_program(const char *name)
+{
+    char path[4096];
+
+    if (strchr(name, '/'))
+        return access(name, X_OK) ? errno : 0;
+    for (const char *at = environment[0] + strlen("PATH="); *at;) {
+        size_t len = strcspn(at, ":");
+
+        snprintf(path, sizeof path, "%.*s/%s", (int)len, at, name);
+        if (!access(path, X_OK))
+            return 0;
+        at += len + (at[len] == ':');
+    }
+    return ENOENT;
 }
 
 static bool open_pipe(struct pipe_end *end, int *child_side)
@@ -217,13 +243,15 @@ void exec_go(struct job *job)
     posix_spawnattr_setpgroup(&attr, 0);
     posix_spawnattr_setsigmask(&attr, &none);
     posix_spawnattr_setsigdefault(&attr, &defaults);
-    if (!open_pipe(&tool->out, &out) || !open_pipe(&tool->err, &err)) {
+    if ((error = find_program(tool->argv[2]))) {
+        ;
+    } else if (!open_pipe(&tool->out, &out) || !open_pipe(&tool->err, &err)) {
         error = errno;
     } else {
         posix_spawn_file_actions_addopen(&files, 0, "/dev/null", O_RDONLY, 0);
         posix_spawn_file_actions_adddup2(&files, out, 1);
         posix_spawn_file_actions_adddup2(&files, err, 2);
-        error = posix_spawnp(&tool->pid, tool->argv[0], &files, &attr, tool->argv, environ);
+        error = posix_spawn(&tool->pid, "/proc/self/exe", &files, &attr, tool->argv, environment);
     }
     posix_spawn_file_actions_destroy(&files);
     posix_spawnattr_destroy(&attr);
@@ -236,7 +264,7 @@ void exec_go(struct job *job)
         running = tool;
         return;
     }
-    complain(&why, "cannot run %.80s: %s", tool->argv[0], strerror(error));
+    complain(&why, "cannot run %.80s: %s", tool->argv[2], strerror(error));
     json_event(&j, "error");
     json_str(&j, "id", job->id);
     json_str(&j, "message", why.text);
@@ -292,4 +320,21 @@ void exec_reap(void)
         *at = tool->next;
         tool_ended(tool, status, &usage);
     }
+}
+
+int exec_as_nobody(char **argv)
+{
+    const char *said = "no program is named";
+
+    if (argv[0]) {
+        if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) ||
+            (!geteuid() && (setgroups(0, NULL) || setresgid(NOBODY, NOBODY, NOBODY) || setresuid(NOBODY, NOBODY, NOBODY)))) {
+            fprintf(stderr, "coeload: rights can't be given up: %s\n", strerror(errno));
+            return EXEC_FAILED;
+        }
+        execvp(argv[0], argv);
+        said = strerror(errno);
+    }
+    fprintf(stderr, "coeload: cannot run %.80s: %s\n", argv[0] ? argv[0] : "", said);
+    return EXEC_FAILED;
 }

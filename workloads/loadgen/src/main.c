@@ -5,10 +5,12 @@
 
 #include "agent.h"
 #include "clock.h"
+#include "exec.h"
 #include "neighbour.h"
 #include "null.h"
 #include "relay.h"
 #include "run.h"
+#include "secret.h"
 #include "text.h"
 #include "version.h"
 
@@ -16,12 +18,14 @@
 #define DEFAULT_PORT 7770
 
 static const char usage[] =
-    "usage: coeload agent [--port P] [--allow-exec] [--join HOST:PORT [--name N]]\n"
+    "usage: coeload agent [--port P] [--allow-exec] [--open] [--join HOST:PORT [--name N]]\n"
     "                                                 probe and generate on request\n"
-    "       coeload relay [--port P]                  one port for many agents that join\n"
+    "       coeload relay [--port P] [--open]         one port for many agents that join\n"
     "       coeload run URL… …                         one load from here; see run --help\n"
     "       coeload null [--port P] [--pauses]         a server that does nothing, to calibrate\n"
-    "       coeload --version\n";
+    "       coeload --version\n"
+    "An agent and a relay obey whoever knows COEBENCH_SECRET (in their environment); --open: whoever reaches them.\n"
+    "--allow-exec: such a caller may also run programs, as nobody.\n";
 
 static int refuse(const char *message)
 {
@@ -78,6 +82,7 @@ static int agent_main(int argc, char **argv)
     const char *join = getenv("COEBENCH_JOIN");
     const char *name = getenv("COEBENCH_INSTANCE");
     const char *port = NULL;
+    bool open = false;
 
     if (!name || !*name) /* the same by Mesos' name */
         name = getenv("MESOS_TASK_ID");
@@ -90,6 +95,8 @@ static int agent_main(int argc, char **argv)
             name = argv[++i];
         } else if (!strcmp(argv[i], "--allow-exec")) {
             options.allow_exec = true;
+        } else if (!strcmp(argv[i], "--open")) {
+            open = true;
         } else {
             complain(&c, "agent: unknown or incomplete option '%.40s'", argv[i]);
             return refuse(c.text);
@@ -99,7 +106,7 @@ static int agent_main(int argc, char **argv)
     options.name = name && *name ? name : NULL;
     if (options.join && options.name && !relay_name_good(options.name))
         return refuse("--name: up to 100 of letters, digits and ._:- only");
-    if (!read_port(port, &options.port, &c) || !ask_neighbours_sooner(&c))
+    if (!read_port(port, &options.port, &c) || !ask_neighbours_sooner(&c) || !secret_begin(open, &c))
         return refuse(c.text);
     return agent_run(&options);
 }
@@ -108,10 +115,12 @@ static int relay_main(int argc, char **argv)
 {
     struct complaint c = {0};
     uint16_t port = DEFAULT_PORT;
+    bool open = argc && !strcmp(argv[argc - 1], "--open");
 
+    argc -= open;
     if (argc && (argc != 2 || strcmp(argv[0], "--port")))
-        return refuse("relay: want --port P and nothing else");
-    if (!read_port(argc ? argv[1] : NULL, &port, &c))
+        return refuse("relay: want --port P, --open and nothing else");
+    if (!read_port(argc ? argv[1] : NULL, &port, &c) || !secret_begin(open, &c))
         return refuse(c.text);
     return relay_run(port);
 }
@@ -148,6 +157,8 @@ int main(int argc, char **argv)
         fputs(strcmp(command, "run") ? usage : run_usage, stdout);
         return 0;
     }
+    if (!strcmp(command, EXEC_AS_NOBODY))
+        return exec_as_nobody(argv + 2);
     if (!strcmp(command, "agent"))
         return agent_main(argc - 2, argv + 2);
     if (!strcmp(command, "relay"))

@@ -16,6 +16,7 @@
 #include "json.h"
 #include "listen.h"
 #include "loop.h"
+#include "secret.h"
 #include "version.h"
 
 #define LINE_MAX_BYTES (16 << 20) /* a generator's end with ten thousand targets fits */
@@ -36,6 +37,7 @@ struct end {
     bool blocked;
     bool closing; /* once `out` is written */
     bool broken;  /* shut down: waiting for the loop to notice */
+    bool known;   /* it has said the secret */
 };
 
 static struct relay {
@@ -224,11 +226,35 @@ static void take_registration(struct end *e, const char *line)
     say_generator(relay.harness, "joined", e);
 }
 
+/* "auth secret=…" of a harness, or the field of a generator's registration. */
+static bool admitted(struct end *e, const char *line, bool registers)
+{
+    char *guess = registers ? field(line, "secret") : NULL;
+
+    if (!e->known)
+        e->known = secret_is(registers ? guess : !strncmp(line, "auth secret=", 12) ? line + 12 : NULL);
+    free(guess);
+    return e->known;
+}
+
 static void take_first(struct end *e, const char *line)
 {
     struct json j = {0};
+    bool registers = !strncmp(line, "{\"event\":\"register\"", 19);
 
-    if (!strncmp(line, "{\"event\":\"register\"", 19)) {
+    if (!admitted(e, line, registers)) {
+        if (registers) {
+            refuse(e, "its%20COEBENCH_SECRET%20is%20missing%20or%20wrong");
+            return;
+        }
+        say_error(e, NULL, "the secret is missing or wrong: the first line must be auth secret=...");
+        e->closing = true;
+        end_flush(e);
+        return;
+    }
+    if (!strncmp(line, "auth ", 5))
+        return;
+    if (registers) {
         take_registration(e, line);
     } else if (!strcmp(line, "generators")) {
         struct end *before = relay.harness;
