@@ -118,6 +118,7 @@ def up(
         step_timeout=step_timeout,
     )
     LabProvisioner().check(spec)
+    bays.checked(name or coe)
     with ended_tidily(), lock.take("lab up"):
         installing.install([coe], lambda text: typer.echo(text, err=True))
         begun = time.monotonic()
@@ -222,7 +223,7 @@ def down(
         known = [*([MAGNUM] if lab_magnum.there() else []), *labs.names()]  # with Magnum go the bays made through it
         for name in bays or known:
             if name not in known:
-                raise BadInput(f"no lab bay '{name}' is up" + (f"; up: {', '.join(known)}" if known else ""))
+                raise BadInput(f"no lab bay {name!r} is up" + (f"; up: {', '.join(known)}" if known else ""))
         for name in bays or known:
             if name == MAGNUM:
                 lab_magnum.down()

@@ -62,6 +62,11 @@ def _no_room(e: Exception) -> str:
     return f"{where}: {e.strerror}; {mend} (--runs, --output, COEBENCH_CACHE, COEBENCH_STATE)"
 
 
+def _shown(text: str) -> str:
+    """Without what a terminal would obey: an engine, a file or a name may have put it there."""
+    return "".join(c if c.isprintable() or c in "\n\t" else f"\\x{ord(c):02x}" for c in text)
+
+
 def main() -> None:
     """Exit codes: 0 all measured, 1 some trial failed, 2 bad input, 3 a gate failed, 130 interrupted."""
     try:
@@ -75,11 +80,11 @@ def main() -> None:
         from ..contract import BadInput, CoebenchError  # needed for an error only: `--help` does not wait for it
 
         if told := _no_room(e):
-            print(f"coebench: {told}", file=sys.stderr)
+            print(f"coebench: {_shown(told)}", file=sys.stderr)
             sys.exit(2)
         if not isinstance(e, CoebenchError):
             raise
-        print(f"coebench: {e}", file=sys.stderr)
+        print(f"coebench: {_shown(str(e))}", file=sys.stderr)
         if evidence := getattr(e, "evidence", ""):
-            print(evidence, file=sys.stderr)
+            print(_shown(evidence), file=sys.stderr)
         sys.exit(2 if isinstance(e, BadInput) else 1)

@@ -6,7 +6,7 @@ of failing later.
 """
 
 from .asking import AskingPort, Verb
-from .bay import Access, Bay, BaySpec, Host, NodeFault, Role
+from .bay import Access, Bay, BaySpec, Host, NodeFault, Role, is_bay_name
 from .bays import Bays, UpgradingPort
 from .capability import Capability, Support
 from .clock import now
@@ -28,7 +28,7 @@ from .holding import HoldingPort
 from .journal import Journal, Resource
 from .metric import Better, Metric, Sample
 from .observation import Observation, Observe
-from .private import drop_private, private_folder
+from .private import drop_private, own_folder, private_folder
 from .prober import Account, Answer, AtTarget, Burst, Flow, LoadPlan, LoadResult, Mishap, Prober, Ran, Target
 from .provisioner import Provisioner, TimeoutsGiven
 from .registry import ImageRegistry, Pushed, RegistryPort
@@ -134,7 +134,9 @@ __all__ = [
     "Watch",
     "Workload",
     "drop_private",
+    "is_bay_name",
     "is_service_name",
     "now",
+    "own_folder",
     "private_folder",
 ]

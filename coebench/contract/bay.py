@@ -3,9 +3,18 @@
 from __future__ import annotations
 
 import enum
+import re
 from collections.abc import Mapping
 
 import msgspec
+
+_NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_.-]{0,98}[A-Za-z0-9])?")
+
+
+def is_bay_name(text: str) -> bool:
+    """Whether it may name a bay: 1 to 100 letters, digits, `.`, `_` and `-`, a letter or digit first and last. It becomes the
+    name of folders, cgroups and clusters, so nothing else is ever taken for one."""
+    return _NAME.fullmatch(text) is not None and ".." not in text
 
 
 class Role(enum.StrEnum):

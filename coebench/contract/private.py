@@ -20,6 +20,14 @@ _lock = threading.Lock()
 _held: dict[Path, tuple[int, Path]] = {}  # the folder above → the process that made it, this process's folder
 
 
+def own_folder(folder: Path) -> None:
+    """Make a folder of coebench's state, or take it back: nobody else may look into it. It must be coebench's own, not one that
+    a user named. Raises OSError."""
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if folder.stat().st_uid == os.geteuid():
+        folder.chmod(0o700)
+
+
 def private_folder() -> Path:
     """This process's folder for secrets, below the user's state folder (COEBENCH_STATE); it is removed when the process ends.
     What a connection puts there it removes itself when it is closed. Raises BadInput if none can be made."""

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import msgspec
 
-from ..contract import Access, BadInput, BayFailed, BaySpec, Role
+from ..contract import Access, BadInput, BayFailed, BaySpec, Role, is_bay_name
 from . import cgroups, netns, paths, plan
 from .cache import remove
 from .engines import Engine, engine
@@ -72,6 +72,7 @@ class LabBay:
     @classmethod
     def open(cls, name: str) -> LabBay:
         """A bay that is up. Raises BadInput if none of that name is."""
+        checked(name)
         try:
             return cls(msgspec.json.decode((paths.state() / "bays" / name / "bay.json").read_bytes(), type=State))
         except FileNotFoundError:
@@ -92,6 +93,7 @@ class LabBay:
         `secrets`: "ca.crt" and "ca.key" of an authority that is to be the bay's own, so that whoever it signs for can use
         the engine's API over TLS.
         """
+        checked(name)
         layout = plan.Layout.of(spec.controls, spec.nodes)
         state = State(name=name, spec=spec, layout=layout, layers=tuple(map(str, layers)), images=str(images))
         state.secrets = dict(secrets or {})
@@ -299,6 +301,14 @@ class LabBay:
     def delete(self) -> None:
         """Take the bay away: processes, cgroups, folders. Its mounts and links end with its processes."""
         erase(self.name)
+
+
+def checked(name: str) -> str:
+    """The name, if a bay can have it. Raises BadInput: it is that of a folder and of a cgroup."""
+    if not is_bay_name(name) or name == "magnum":
+        kept = " ('magnum' is the lab's own)" if name == "magnum" else ""
+        raise BadInput(f"a bay can't be named {name!r}{kept}: use letters, digits, dots, _ and -, such as my-bay")
+    return name
 
 
 def names() -> list[str]:

@@ -8,7 +8,7 @@ import os
 import time
 from types import TracebackType
 
-from ..contract import BadInput
+from ..contract import BadInput, own_folder
 from . import paths
 
 LOOK = 0.2  # seconds that `free` of another process may hold it, at the very most
@@ -48,7 +48,7 @@ def free() -> None:
 def _locked(kind: int) -> int:
     file = paths.state() / "lock"
     try:
-        file.parent.mkdir(parents=True, exist_ok=True)
+        own_folder(file.parent)
         fd = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as e:
         mend = "run the command with sudo" if os.geteuid() else "set COEBENCH_STATE to a folder that can be written"

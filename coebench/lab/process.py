@@ -13,6 +13,8 @@ from pathlib import Path
 
 import msgspec
 
+from ..signals import endings
+
 
 class Process(msgspec.Struct, frozen=True):
     """A process of this boot. `started` is field 22 of /proc/PID/stat, in clock ticks since boot."""
@@ -82,19 +84,22 @@ def _started(pid: int) -> int | None:
 
 @contextlib.contextmanager
 def ended_tidily() -> Iterator[None]:
-    """While this lasts, SIGTERM does what Ctrl-C does. Who has a handler of their own keeps it."""
-    if threading.current_thread() is not threading.main_thread() or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
+    """While this lasts, SIGTERM and SIGHUP do what Ctrl-C does. Who has a handler of their own keeps it."""
+    mine = [s for s in endings() if signal.getsignal(s) is signal.SIG_DFL]
+    if threading.current_thread() is not threading.main_thread() or not mine:
         yield
         return
 
     def came(number: int, frame: object) -> None:
         raise KeyboardInterrupt
 
-    signal.signal(signal.SIGTERM, came)
+    for s in mine:
+        signal.signal(s, came)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        for s in mine:
+            signal.signal(s, signal.SIG_DFL)
 
 
 def kill_all(processes: list[Process], timeout: float = 10.0) -> list[Process]:

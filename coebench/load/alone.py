@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ..signals import endings
 from . import calibrate, saturation
 
 
@@ -48,10 +49,10 @@ def limit(done: Mapping[str, Any], program: Path) -> str:
 @contextlib.contextmanager
 def _handed_on(process: subprocess.Popen[bytes]) -> Iterator[None]:
     """A signal to end is the program's to obey: it tells its figures first. An interrupt of a terminal it has had itself."""
-    before = {
-        signal.SIGINT: signal.signal(signal.SIGINT, signal.SIG_IGN),
-        signal.SIGTERM: signal.signal(signal.SIGTERM, lambda *_: process.send_signal(signal.SIGTERM)),
-    }
+    before: dict[signal.Signals, Any] = {signal.SIGINT: signal.signal(signal.SIGINT, signal.SIG_IGN)}
+    for number in endings():
+        if number != signal.SIGINT:
+            before[number] = signal.signal(number, lambda *_: process.send_signal(signal.SIGTERM))
     try:
         yield
     finally:

@@ -73,7 +73,7 @@ class TrialBays:
             yield
         except Unsupported:
             raise
-        except (CoebenchError, OSError):
+        except Exception:
             with self._lock:
                 self._wrong.add(name)
             raise
@@ -102,5 +102,6 @@ class TrialBays:
             self._provisioner.delete(name, self._journal, observe)
             with self._lock:
                 self._there.discard(name)
-        except (CoebenchError, OSError) as e:
-            observe("warning", text=f"clean-up of bay {name} failed: {e}; run {clean(self._provisioner.name)}")
+        except Exception as e:  # of a client library too: it is told, and the other bays go
+            told = e if isinstance(e, CoebenchError | OSError) else f"{type(e).__name__}: {e}"
+            observe("warning", text=f"clean-up of bay {name} failed: {told}; run {clean(self._provisioner.name)}")

@@ -42,6 +42,7 @@ from ..load.prober import BayProber
 from ..results import derive as deriving
 from ..results import folder as folders
 from ..results.model import Result
+from ..signals import endings
 from . import fit
 from .baseline import Baseline
 from .bays import TrialBays, clean
@@ -56,7 +57,7 @@ SLUG = 24  # characters of a subject's name; names of bays, and so of folders an
 
 
 class Interrupted(BaseException):
-    """Ctrl-C or SIGTERM: the run ends, tidily, at once."""
+    """Ctrl-C, SIGTERM or SIGHUP: the run ends, tidily, at once."""
 
 
 class Run:
@@ -303,7 +304,7 @@ class Run:
         self.provisioner.describe(bay)
 
     def _logs(self, bay: Bay | str, name: str) -> None:
-        with contextlib.suppress(CoebenchError, OSError):
+        with contextlib.suppress(Exception):  # of a client library too: logs are worth no trial
             self.provisioner.save_logs(bay, self.folder / folders.LOGS / name)
 
     def _delete(self, bay: Bay | None, name: str, observe: Observe) -> None:
@@ -317,11 +318,12 @@ class Run:
             tell("bay.deleting")
             try:
                 self.provisioner.delete(bay or name, self._journal, tell)
-            except (CoebenchError, OSError) as e:
+            except Exception as e:  # of a client library too
                 # The results stand; what is left is said, and `clean` finds it.
-                tell("warning", text=f"clean-up of bay {name} failed: {e}; run {clean(self.plan.provisioner)}")
+                told = e if isinstance(e, CoebenchError | OSError) else f"{type(e).__name__}: {e}"
+                tell("warning", text=f"clean-up of bay {name} failed: {told}; run {clean(self.plan.provisioner)}")
             self._up.discard(name)
-        observe("bay.deleted")
+        tell("bay.deleted")
 
     # telling
 
@@ -363,7 +365,7 @@ class Run:
 
     @contextlib.contextmanager
     def _signals(self) -> Iterator[None]:
-        """SIGINT and SIGTERM raise Interrupted in the main thread, but not while listeners are being told of a fact."""
+        """SIGINT, SIGTERM and SIGHUP raise Interrupted in the main thread, but not while listeners are being told of a fact."""
         if threading.current_thread() is not threading.main_thread():
             yield
             return
@@ -374,7 +376,7 @@ class Run:
             else:
                 raise Interrupted
 
-        old = {s: signal.signal(s, came) for s in (signal.SIGINT, signal.SIGTERM)}
+        old = {s: signal.signal(s, came) for s in endings()}
         try:
             yield
         finally:
@@ -460,7 +462,7 @@ def _patient() -> Iterator[None]:
         yield
         return
     came: list[int] = []
-    old = {s: signal.signal(s, lambda number, frame: came.append(number)) for s in (signal.SIGINT, signal.SIGTERM)}
+    old = {s: signal.signal(s, lambda number, frame: came.append(number)) for s in endings()}
     try:
         yield
     finally:

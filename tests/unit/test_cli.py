@@ -163,3 +163,16 @@ def test_a_disk_that_takes_nothing_is_one_line(
     said = capsys.readouterr().err.splitlines()
     assert ended.value.code == 2
     assert len(said) == 1 and said[0].startswith("coebench: /somewhere/file: ") and mend in said[0]
+
+
+def test_an_error_gives_a_terminal_no_orders() -> None:
+    """What a file or a name has put into it is shown, not obeyed."""
+    for words in (
+        ["report", "no\x1b[2J\x07such"],
+        ["lab", "down", "a\x1b]0;x\x07"],
+        ["diff", "\x9b2J", "b"],
+        ["compare", "k8s\x1b[2J"],
+    ):
+        p = subprocess.run([sys.executable, "-m", "coebench", *words], capture_output=True, text=True, timeout=60)
+        assert p.returncode == 2, p.stderr
+        assert not set(p.stdout + p.stderr) & {"\x1b", "\x07", "\x9b"}

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from coebench.cli import lab as command
-from coebench.contract import BayFailed, BaySpec, Role
-from coebench.lab import bay, cgroups, install, paths, plan
+from coebench.contract import BadInput, BayFailed, BaySpec, Role, own_folder
+from coebench.lab import bay, cgroups, install, lock, paths, plan
 from coebench.lab.engines import base, engine
 from coebench.lab.host import Host, HostSpec
 from coebench.lab.magnum import plane
@@ -131,3 +131,35 @@ until_true try
     pauses = [float(line) for line in p.stdout.split()]
     assert len(pauses) == tries - 1, p.stderr
     assert all(max(0.02, each) <= pause < 2 for pause in pauses)
+
+
+@pytest.mark.parametrize(
+    "name", ["../../evil", "..", ".", "", "a/b", "a b", "-a", "a\n", "é", "x" * 101, "a..b", "magnum", "a\x1b[2J"]
+)
+def test_a_name_is_no_path(state: Path, name: str) -> None:
+    """Of a folder, of a cgroup: each command that takes a bay's name refuses it before it does anything."""
+    told = []
+    for ask in (
+        lambda: command.up("swarm", name=name),
+        lambda: bay.LabBay.create(name, BaySpec(coe="swarm"), (), state, print),
+        lambda: bay.LabBay.open(name),
+        lambda: command.logs(name),
+        lambda: command.exec_(name, ["id"]),
+        lambda: command.down([name]),
+    ):
+        if name == "" and ask.__code__.co_names[:1] == ("command",) and "up" in ask.__code__.co_names:
+            continue  # no name: the COE's
+        with pytest.raises(BadInput) as caught:
+            ask()
+        told.append(str(caught.value))
+    assert not any("\x1b" in t or "\n" in t for t in told)
+    assert not [p for p in state.parent.rglob("*") if p.name not in ("lab", "lock")]
+
+
+def test_what_the_lab_keeps_is_nobody_else_s(state: Path) -> None:
+    state.mkdir(mode=0o755)
+    lock.free()
+    assert state.stat().st_mode & 0o777 == 0o700
+    deep = state.parent / "a/b"
+    own_folder(deep)
+    assert deep.stat().st_mode & 0o777 == 0o700

@@ -132,7 +132,7 @@ class Fragile(ToyProvisioner):
 
 
 class NoProber:
-    def __init__(self, driver: object, workload: object) -> None: ...
+    def __init__(self, driver: object, workload: object, executes: bool) -> None: ...
     def start(self, timeout: float) -> None: ...
     def close(self) -> None: ...
 
@@ -243,15 +243,54 @@ def test_a_disk_that_is_full_keeps_no_bay_up(run: Any, monkeypatch: pytest.Monke
 
 
 @pytest.mark.timeout(60)
-def test_a_signal_while_the_end_of_a_bay_is_told_comes_after_its_end(run: Any) -> None:
+@pytest.mark.parametrize("which", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_while_the_end_of_a_bay_is_told_comes_after_its_end(run: Any, which: signal.Signals) -> None:
     class Impatient:
         @hookimpl
         def observed(self, observation: Observation) -> None:
             if observation.name in ("ran", "bay.deleting"):
-                os.kill(os.getpid(), signal.SIGINT)
+                os.kill(os.getpid(), which)
 
     with pytest.raises(running.Interrupted):
         run("tidy", listener=Impatient())
+
+
+@pytest.mark.timeout(60)
+def test_a_run_that_shall_outlive_its_terminal_does(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As `nohup` starts it: SIGHUP is ignored."""
+
+    class Closing:
+        @hookimpl
+        def observed(self, observation: Observation) -> None:
+            if observation.name in ("ran", "bay.deleting"):
+                os.kill(os.getpid(), signal.SIGHUP)
+
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        result, _ = run("tidy", listener=Closing())
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    assert {t.status for t in result.trials} == {"ok"}
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("error", [KeyError("id"), AttributeError("'NoneType' object has no attribute 'get'"), RuntimeError("x")])
+def test_a_client_library_s_error_in_clean_up_costs_no_result(
+    run: Any, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    delete = ToyProvisioner.delete
+
+    def failing(self: ToyProvisioner, *args: Any) -> None:
+        delete(self, *args)
+        raise error
+
+    monkeypatch.setattr(ToyProvisioner, "delete", failing)
+    monkeypatch.setattr(ToyProvisioner, "save_logs", failing)
+    result, folder = run("tidy")
+    assert {t.status for t in result.trials} == {"ok"}
+    warnings = [o["data"]["text"] for o in observations(folder) if o["name"] == "warning"]
+    assert len(warnings) == 1
+    assert f"failed: {type(error).__name__}: " in warnings[0] and "coebench clean" in warnings[0]
 
 
 @pytest.mark.timeout(60)

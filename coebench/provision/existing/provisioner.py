@@ -37,6 +37,7 @@ from ...contract import (
     Right,
     Role,
     Unsupported,
+    own_folder,
 )
 from . import options, rights
 
@@ -87,7 +88,7 @@ class ExistingProvisioner:
         journal.creating(Resource(kind="bay", id=name, provisioner=self.name))
         file = _file(spec)
         self._notes[name] = (file, file.exists())
-        file.parent.mkdir(parents=True, exist_ok=True)
+        own_folder(file.parent)
         file.write_bytes(msgspec.json.encode(spec))
         driver: Driver = plugins.load("drivers", spec.coe, "COE").connect(access)
         self._open[name], self._access[name] = driver, access
