@@ -58,11 +58,11 @@ def derive(
     except OSError as e:
         raise BadInput(f"can't write {e.filename or target}: {e.strerror}") from None
     for text in (*new.warnings, *bad):
-        typer.echo(f"warning: {text}", err=True)
+        typer.echo(f"warning: {_clean(text)}", err=True)
     differing = ["there was none"] if old is None else verify.differences(old, new)
-    typer.echo(f"{target}: {len(new.metrics)} rows of {len(new.trials)} trials")
+    typer.echo(f"{_clean(str(target))}: {len(new.metrics)} rows of {len(new.trials)} trials")
     for text in differing:
-        typer.echo(f"  {text}")
+        typer.echo(f"  {_clean(text)}")
     if not differing:
         typer.echo("  the same as before")
 

@@ -9,6 +9,7 @@ from typing import Any, ClassVar, TextIO
 
 from ..results import flat
 from ..results.model import Result
+from .words import clean
 
 # What a spreadsheet would take for a formula, when a run's names begin with it.
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
@@ -40,6 +41,7 @@ def cell(value: Any) -> Any:
 
 
 def _text(value: str) -> str:
+    value = clean(value)  # a carriage return would be a new line to a spreadsheet
     return f"'{value}" if value.startswith(_FORMULA) else value
 
 

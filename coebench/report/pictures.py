@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ..contract import BadInput, Observation
+from ..results.folder import write_atomic
 from ..results.model import Result
 from . import plots
 from .plots import svg
@@ -40,7 +41,7 @@ def write(folder: Path, files: Iterable[tuple[str, bytes]]) -> list[Path]:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for name, content in files:
-            (folder / name).write_bytes(content)
+            write_atomic(folder / name, content)
             written.append(folder / name)
     except OSError as e:
         raise BadInput(f"can't write pictures into {folder}: {e.strerror}") from None

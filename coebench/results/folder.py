@@ -18,6 +18,7 @@ import contextlib
 import hashlib
 import os
 import re
+import secrets
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -146,19 +147,26 @@ def _appender(path: Path) -> int:
 
 def write_atomic(path: Path, data: bytes) -> None:
     """Write a file so that a reader, or a crash, sees the old one or the new one and never a part."""
-    part = path.with_name(f".{path.name}.part")
-    fd = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
-    with os.fdopen(fd, "wb") as f:
-        f.write(data)
-        f.flush()
-        os.fsync(f.fileno())
-    part.replace(path)
+    # A name of its own, that nobody has put a link at: the folder may be a stranger's.
+    part = path.with_name(f".{path.name}.{secrets.token_hex(8)}.part")
+    fd = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
+    try:
+        with os.fdopen(fd, "wb") as f:
+            f.write(data)
+            f.flush()
+            os.fsync(f.fileno())
+        part.replace(path)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
 
 
 def write_histograms(folder: Path, observations: Iterable[Observation]) -> list[str]:
     """Write the logs of these observations into a run folder, in place of those there. What could not be is returned."""
     logs, bad = histograms.logs(observations)
     (folder / HISTOGRAMS).mkdir(exist_ok=True)
+    if (folder / HISTOGRAMS).is_symlink():
+        raise BadInput(f"{folder / HISTOGRAMS} is a link, and what it leads to is not written to: remove it")
     for old in (folder / HISTOGRAMS).glob(f"*{histograms.SUFFIX}"):
         if old.name not in logs:
             old.unlink()
@@ -257,6 +265,8 @@ def read_result(path: Path | str) -> Result | None:
             except (msgspec.MsgspecError, UnicodeDecodeError, OSError, *files.DAMAGE):
                 return None
     try:
+        if path.exists() and not path.is_file():
+            raise BadInput(f"{path} is no regular file")
         return _result(path.read_bytes(), path)
     except (msgspec.MsgspecError, UnicodeDecodeError) as e:
         raise BadInput(f"{path} is not a result of coebench: {e}") from None
@@ -297,7 +307,7 @@ def _lines(run: Files, name: str, type: type[T], warnings: list[str]) -> Iterato
     number = 0
     with file:
         try:
-            for number, line in enumerate(file, 1):
+            for number, line in enumerate(files.lines(file), 1):
                 try:
                     yield decoder.decode(line)
                 except (msgspec.MsgspecError, UnicodeDecodeError) as e:

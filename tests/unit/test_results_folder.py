@@ -15,7 +15,7 @@ from synthetic import SCENARIOS, Synthetic
 
 from coebench.contract import BadInput, Observation
 from coebench.hooks import TrialInfo, hookimpl, manager
-from coebench.results import folder
+from coebench.results import files, folder
 from coebench.results.derive import derive, load
 
 TRIAL = TrialInfo(id="b1.swarm.deploy", block=1, subject="swarm", coe="swarm", scenario="deploy", bay="cb", position=1, of=1)
@@ -84,7 +84,7 @@ def test_a_killed_process_loses_nothing_that_was_told(tmp_path):
     code = """
         import sys, os, signal
         from coebench.contract import Observation
-        from coebench.results import folder
+        from coebench.results import files, folder
         r = folder.Recorder(sys.argv[1])
         for i in range(100):
             r.observed(Observation(at=float(i), name="x"))
@@ -144,14 +144,14 @@ def test_missing_files_are_said(tmp_path):
 def test_files_that_may_not_be_read_are_said(tmp_path, monkeypatch):
     path = Synthetic(tmp_path).write()
     (path / "result.json").unlink()
-    opening = Path.open
+    opening = files.regular
 
-    def refusing(self, *args, **more):
-        if self.name == "observations.jsonl":
-            raise PermissionError(13, "Permission denied", str(self))
-        return opening(self, *args, **more)
+    def refusing(path):
+        if path.name == "observations.jsonl":
+            raise PermissionError(13, "Permission denied", str(path))
+        return opening(path)
 
-    monkeypatch.setattr(Path, "open", refusing)
+    monkeypatch.setattr(files, "regular", refusing)
     assert "observations.jsonl can't be read: Permission denied." in load(path, SCENARIOS).warnings
 
 
