@@ -183,7 +183,7 @@ def _unpacked(path: Path, budget: Budget) -> IO[bytes]:
         head = f.read(6)
     for begin, open_ in ((b"\x1f\x8b", gzip.open), (b"BZh", bz2.open), (b"\xfd7zXZ\x00", lzma.open)):
         if head.startswith(begin):
-            return Seekable(cast(IO[bytes], open_(path, "rb")), budget)
+            return cast(IO[bytes], Seekable(cast(IO[bytes], open_(path, "rb")), budget))
     return path.open("rb")
 
 
