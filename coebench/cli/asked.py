@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 import typer
 
 from . import complete
+from .options import finite
 
 if TYPE_CHECKING:
     from ..runner.plan import Plan
@@ -33,11 +34,15 @@ Instances = Annotated[
     str | None, typer.Option(help="Numbers of instances, with commas between, for all scenarios that have any.")
 ]
 Budget = Annotated[str | None, typer.Option(help="Blocks until this time is spent: 90s, 20m, 1h30m.")]
-Precision = Annotated[float | None, typer.Option(help="Blocks until every interval is within ± this share of its median: 0.1.")]
+Precision = Annotated[
+    float | None, typer.Option(callback=finite, help="Blocks until every interval is within ± this share of its median: 0.1.")
+]
 Twice = Annotated[bool, typer.Option("--aa", help="One subject as two columns: what is found different is the noise floor.")]
 Seed = Annotated[int | None, typer.Option(help="Of the random order; drawn and recorded if not given.")]
 Nodes = Annotated[int | None, typer.Option(help="Nodes of each bay.")]
-HostCpu = Annotated[float | None, typer.Option(help="Cores each host of a bay may use; 0: no limit, equal weights.")]
+HostCpu = Annotated[
+    float | None, typer.Option(callback=finite, help="Cores each host of a bay may use; 0: no limit, equal weights.")
+]
 HostMemory = Annotated[int | None, typer.Option(help="Memory of each host of a bay, in MiB.")]
 Timeouts = Annotated[str | None, typer.Option(help="stock: the engines' own failure detection; harmonised: alike for all.")]
 Setting = Annotated[

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from .options import finite
+
 if TYPE_CHECKING:
     from ..contract import Burst, LoadResult, Target
     from ..load.coordinator import Coordinator
@@ -28,7 +30,7 @@ def coordinator(
     relay: Annotated[str, typer.Option(help="HOST:PORT of a relay with which generators register (with --expect).")] = "",
     listen: Annotated[int, typer.Option(help="Port of a relay that is run here for them (with --expect).")] = 0,
     expect: Annotated[int, typer.Option(help="Generators that are to register.")] = 0,
-    rate: Annotated[float, typer.Option(help="Requests a second of all generators together.")] = 0.0,
+    rate: Annotated[float, typer.Option(callback=finite, help="Requests a second of all generators together.")] = 0.0,
     closed: Annotated[bool, typer.Option("--closed", help="Each connection sends when its last answer is in.")] = False,
     arrivals: Annotated[str, typer.Option(help="constant or poisson.")] = "poisson",
     method: Annotated[str, typer.Option(help="GET, or POST where there is a --body.", show_default=False)] = "",
@@ -39,10 +41,10 @@ def coordinator(
     expect_body: Annotated[str, typer.Option(help="Text that a good answer's body has.")] = "",
     connections: Annotated[int, typer.Option(help="Of all generators together.")] = 32,
     threads: Annotated[int, typer.Option(help="Of each generator.")] = 1,
-    duration: Annotated[float, typer.Option(help="Measured seconds.")] = 10.0,
-    warmup: Annotated[float, typer.Option(help="Seconds before that.")] = 2.0,
-    timeout: Annotated[float, typer.Option(help="Seconds until a request is given up.")] = 5.0,
-    patience: Annotated[float, typer.Option(help="Seconds to wait for all generators.")] = 30.0,
+    duration: Annotated[float, typer.Option(callback=finite, help="Measured seconds.")] = 10.0,
+    warmup: Annotated[float, typer.Option(callback=finite, help="Seconds before that.")] = 2.0,
+    timeout: Annotated[float, typer.Option(callback=finite, help="Seconds until a request is given up.")] = 5.0,
+    patience: Annotated[float, typer.Option(callback=finite, help="Seconds to wait for all generators.")] = 30.0,
     checkpoint: Annotated[Path | None, typer.Option(help="File from which a coordinator that was killed goes on.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from --checkpoint; nothing else is needed.")] = False,
     json: Annotated[bool, typer.Option("--json", help="The result as one JSON object.")] = False,

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from .complete import driver_names, provisioner_names
+from .options import finite
 
 app = typer.Typer(help="Write a driver: new, check, behaviours.", no_args_is_help=True)
 
@@ -38,7 +39,9 @@ def check(
     ] = None,
     nodes: Annotated[int, typer.Option(help="Nodes of the bay.")] = 2,
     only: Annotated[list[str] | None, typer.Option(help="A behaviour or a group; may be given again.")] = None,
-    patience: Annotated[float, typer.Option(help="Seconds that a fact may take before its behaviour fails.")] = 60.0,
+    patience: Annotated[
+        float, typer.Option(callback=finite, help="Seconds that a fact may take before its behaviour fails.")
+    ] = 60.0,
     json: Annotated[bool, typer.Option("--json", help="Print the report, alone, as JSON on standard output.")] = False,
 ) -> None:
     """Put the conformance suite to a driver: what passes, what fails and why it is asked for, and a score.

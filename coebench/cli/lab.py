@@ -13,6 +13,7 @@ from typing import Annotated
 import typer
 
 from . import lab_magnum
+from .options import finite
 
 MAGNUM = "magnum"  # the one thing here that is no bay
 app = typer.Typer(help="Real engines on this machine: install, up, status, exec, logs, down.", no_args_is_help=True)
@@ -90,8 +91,8 @@ def up(
     name: Annotated[str | None, typer.Option(help="The bay's name; the COE's if not given.")] = None,
     timeouts: Annotated[str, typer.Option(help="stock or harmonised.")] = "stock",
     host_memory: Annotated[int, typer.Option(help="Memory of each host, in MiB.")] = 3072,
-    host_cpu: Annotated[float, typer.Option(help="Cores each host may use; 0: no limit.")] = 0.0,
-    step_timeout: Annotated[float, typer.Option(help="Seconds that each step of its making may take.")] = 120.0,
+    host_cpu: Annotated[float, typer.Option(callback=finite, help="Cores each host may use; 0: no limit.")] = 0.0,
+    step_timeout: Annotated[float, typer.Option(callback=finite, help="Seconds that each step of its making may take.")] = 120.0,
     kubernetes_bin: Annotated[Path | None, typer.Option(help="A folder with your own Kubernetes programs.")] = None,
     release: Annotated[str | None, typer.Option(help="Of magnum: 13 (all three COEs; this if none is named) or 23.")] = None,
 ) -> None:
@@ -235,7 +236,7 @@ def down(
 
 @app.command()
 def prune(
-    days: Annotated[float, typer.Option(help="Remove what was not used for so many days.")] = 30,
+    days: Annotated[float, typer.Option(callback=finite, help="Remove what was not used for so many days.")] = 30,
 ) -> None:
     """Remove from the cache what was built by other versions and is no longer used. It would be built again if it were needed."""
     from ..contract import BadInput

@@ -9,6 +9,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from .coordinator import coordinator
+from .options import finite
 
 app = typer.Typer(help="The native load generator, of use on its own.", no_args_is_help=True)
 OTHER_WORK = "the machine had other work (load average {:.1f}); repeat it when it is at rest"
@@ -45,7 +46,7 @@ def run(words: Words = None) -> None:
 
 @app.command()
 def calibrate(
-    seconds: Annotated[float, typer.Option(help="Of each of its some 25 loads.", min=0.2, max=60)] = 1.0,
+    seconds: Annotated[float, typer.Option(callback=finite, help="Of each of its some 25 loads.", min=0.2, max=60)] = 1.0,
     json: Annotated[bool, typer.Option("--json", help="Print what was found as JSON, and the file it is kept in.")] = False,
 ) -> None:
     """Measure what this machine's generator can do, against a server that does nothing; later runs compare with it."""

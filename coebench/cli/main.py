@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import sys
 
 import typer
@@ -67,8 +68,21 @@ def _shown(text: str) -> str:
     return "".join(c if c.isprintable() or c in "\n\t" else f"\\x{ord(c):02x}" for c in text)
 
 
+def _encode_output() -> None:
+    """Files and pipes get UTF-8 whatever the locale or PYTHONIOENCODING says: XML, JSON and pages say that they are. A terminal
+    gets its own encoding, with a ? for what it can't show."""
+    out = sys.stdout
+    if not isinstance(out, io.TextIOWrapper) or out.closed:
+        return  # none, or another program's
+    if out.isatty():
+        out.reconfigure(errors="replace")
+    else:
+        out.reconfigure(encoding="utf-8", errors="replace")
+
+
 def main() -> None:
     """Exit codes: 0 all measured, 1 some trial failed, 2 bad input, 3 a gate failed, 130 interrupted."""
+    _encode_output()
     try:
         app()
     except KeyboardInterrupt:

@@ -27,7 +27,10 @@ def check(runs: int, format: str, output: Path | None, theme: str) -> None:
 
 
 def write(runs: Sequence[Path], results: Sequence[Result], format: str, output: Path | None, theme: str) -> None:
-    """Write what `check` has let pass. Raises BadInput if a file can't be written."""
+    """Write what `check` has let pass. Raises BadInput if a run is there twice, or a file can't be written."""
+    from ..report import distinct
+
+    distinct(results)
     if output is None:
         render(results, runs, format, sys.stdout)
     elif _pictures(format, output):

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from .options import finite
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -103,7 +105,9 @@ def diff(
             help="OLD=NEW: which subject of the second run is which of the first, where names differ.", show_default=False
         ),
     ] = None,
-    margin: Annotated[float, typer.Option(help="In per cent: what differs by less for certain is the same.")] = 10.0,
+    margin: Annotated[
+        float, typer.Option(callback=finite, help="In per cent: what differs by less for certain is the same.")
+    ] = 10.0,
     anyway: Annotated[bool, typer.Option("--anyway", help="Compare runs although settings or machines differ.")] = False,
     fail_if: Annotated[
         list[str] | None,
@@ -173,7 +177,9 @@ def history(
         typer.Option(help="Which figure: swarm.deploy.all_answer[instances=10]; * stands for anything.", show_default=False),
     ] = None,
     every: Annotated[bool, typer.Option("--all", help="All figures, not the first of each scenario alone.")] = False,
-    margin: Annotated[float, typer.Option(help="In per cent: what differs by less for certain is the same.")] = 10.0,
+    margin: Annotated[
+        float, typer.Option(callback=finite, help="In per cent: what differs by less for certain is the same.")
+    ] = 10.0,
     format: Annotated[str, typer.Option("--format", help="terminal, markdown, csv or json.")] = "terminal",
 ) -> None:
     """Show how figures moved over many runs. Each run is compared with the one before it, where the two can be."""

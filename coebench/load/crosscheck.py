@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import math
 import shutil
 import socket
 import subprocess
@@ -17,6 +19,7 @@ from .. import plugins
 from ..contract import BadInput, EngineError, LoadPlan, LoadResult, Target, Unsupported
 from . import alone
 
+PATIENCE = 0.5  # s with an address of a name that has others
 BEYOND = 60.0  # s that another generator may take to connect and to count
 _SECONDS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
 _FLAGS = ("--closed", "--json", "--close", "--spin")
@@ -93,7 +96,7 @@ def plan_of(words: Sequence[str]) -> LoadPlan:
         raise BadInput(f"{other[0]} can't be cross-checked: the other generators don't know it")
     url = urlsplit(urls[0])
     try:
-        address = str(socket.getaddrinfo(url.hostname, url.port or 80, type=socket.SOCK_STREAM)[0][4][0])
+        address = _serving(url.hostname or "", url.port or 80)
         return LoadPlan(
             targets=(Target(address, url.port or 80),),
             path=(url.path or "/") + (f"?{url.query}" if url.query else ""),
@@ -107,10 +110,22 @@ def plan_of(words: Sequence[str]) -> LoadPlan:
         raise BadInput(f"{' '.join(words)}: {e}") from None
 
 
+def _serving(host: str, port: int) -> str:
+    """The first of a name's addresses that takes a connection, or its first if none does. Raises OSError for an unknown name."""
+    found = [str(info[4][0]) for info in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)]
+    for address in found if len(found) > 1 else ():
+        with contextlib.suppress(OSError), socket.create_connection((address, port), PATIENCE):
+            return address
+    return found[0]
+
+
 def _seconds(text: str) -> float:
     number = text.rstrip("abcdefghijklmnopqrstuvwxyz")
     try:
-        return float(number) * _SECONDS[text[len(number) :]]
+        seconds = float(number) * _SECONDS[text[len(number) :]]
+        if not math.isfinite(seconds):
+            raise ValueError
+        return seconds
     except (ValueError, KeyError):
         raise BadInput(f"'{text}' is no duration: write it with its unit, such as 10s or 500ms") from None
 

@@ -1,6 +1,7 @@
 """Histograms of one layout, so that merging is addition: HdrHistogram's, as `coeload` writes them.
 
-Values are nanoseconds, 3 significant digits up to 60 s, nothing told apart under 64 ns (lowest discernible value 100). A
+Values are nanoseconds, 3 significant digits up to an hour, nothing told apart under 64 ns (lowest discernible value 100).
+Earlier generators went up to 60 s: their slots are the first of these, so that they are read and added as well. A
 histogram is an array of SLOTS counts; many are decoded in one go, by numpy, because a thousand generators send thousands
 of them a second (the `hdrhistogram` package takes about a hundred times as long; the tests check against it).
 
@@ -24,11 +25,12 @@ Counts = npt.NDArray[np.int64]
 
 DIGITS = 3
 LOWEST = 100
-HIGHEST = 60_000_000_000
+HIGHEST = 3_600_000_000_000
+EARLIER = (60_000_000_000,)  # HIGHEST of earlier versions
 UNIT_BITS = 6
 HALF = 1024
 HALF_BITS = 10
-BUCKETS = 20
+BUCKETS = 26
 SLOTS = (BUCKETS + 1) * HALF
 
 _COOKIE = 0x1C849303 | 0x10
@@ -83,6 +85,11 @@ def percentile(counts: Counts, percent: float, greatest: int = 0) -> int:
     return min(top, greatest) if greatest else top
 
 
+def beyond(counts: Counts) -> int:
+    """How many values are at the end of the range or beyond it: lower bounds, all that is known of them."""
+    return int(counts[slots_of(HIGHEST)])
+
+
 def payload(text: str | bytes) -> bytes:
     """The packed counts of an encoded histogram (base64). Raises OddHistogram."""
     try:
@@ -93,7 +100,7 @@ def payload(text: str | bytes) -> bytes:
         cookie, length, offset, digits, lowest, highest, _ = _HEAD.unpack_from(plain)
     except (binascii.Error, zlib.error, struct.error, ValueError) as e:
         raise OddHistogram(str(e)) from None
-    if (cookie, offset, digits, lowest, highest) != (_COOKIE, 0, DIGITS, LOWEST, HIGHEST):
+    if (cookie, offset, digits, lowest) != (_COOKIE, 0, DIGITS, LOWEST) or highest not in (HIGHEST, *EARLIER):
         raise OddHistogram(f"another layout: {digits} digits from {lowest} to {highest}")
     if len(plain) - _SIZE != length:
         raise OddHistogram("it breaks off")
@@ -128,13 +135,13 @@ def add_many(into: npt.NDArray[np.int64], payloads: Sequence[bytes], rows: Seque
     value = (value >> 1) ^ -(value & 1)
     steps = np.maximum(-value, 1)  # a count takes a slot, a negative number skips so many
     if int(steps.max()) > SLOTS:
-        raise OddHistogram("a value beyond 60 s")
+        raise OddHistogram("a value beyond an hour")
     ends = np.cumsum(steps, dtype=np.int64)
     numbers = np.searchsorted(last, borders)  # before the end of each histogram
     each = np.diff(numbers, prepend=0)
     done = np.concatenate(([0], ends))[np.concatenate(([0], numbers))]
     if (np.diff(done) > SLOTS).any():
-        raise OddHistogram("a value beyond 60 s")
+        raise OddHistogram("a value beyond an hour")
     where = ends - steps + np.repeat(np.asarray(rows, np.int64) * SLOTS - done[:-1], each)
     filled = np.flatnonzero(value > 0)
     counts = value[filled].astype(np.int64)

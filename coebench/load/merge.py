@@ -233,6 +233,8 @@ class Merge:
                 f"the sum does not add up: planned {counts.planned}, sent {counts.sent}, unsent {counts.unsent}, "
                 f"good {counts.ok}, errors {counts.failed}, unanswered {flying}"
             )
+        if beyond := hdr.beyond(self._rows[0]):
+            yield f"{beyond} latencies are {hdr.HIGHEST / 1e9:.0f} s or more: their figures are lower bounds"
         counted = int(self._rows[0].sum())
         if counted != counts.ok and not any(g.missing for g in ledgers):
             yield f"the sum does not add up: {counted} latencies of {counts.ok} good answers"

@@ -7,11 +7,20 @@ display of a run under way, `live` has the others.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import ClassVar, Protocol, TextIO, runtime_checkable
 
-from ..contract import Observation
+from ..contract import BadInput, Observation
 from ..results.model import Result
+
+
+def distinct(results: Sequence[Result]) -> None:
+    """Raise BadInput if one run is there twice: its rows would count twice, and nothing would tell them apart."""
+    seen: set[str] = set()
+    for r in results:
+        if r.run.id in seen:
+            raise BadInput(f"run {r.run.id} is given twice, so its figures would count twice: give each run once")
+        seen.add(r.run.id)
 
 
 class Reporter(Protocol):

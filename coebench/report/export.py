@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ..contract import BadInput
 from ..results import files, flat, folder, histograms
 from ..results.model import Result
-from . import csv
+from . import csv, distinct
 from .openmetrics import OpenMetricsReporter
 
 if TYPE_CHECKING:
@@ -36,6 +36,7 @@ def export(results: Sequence[Result], runs: Sequence[Path], formats: Sequence[st
     if `to` can't be written to.
     """
     check(formats)
+    distinct(results)
     made: list[Path] = []
     try:
         to.mkdir(parents=True, exist_ok=True)

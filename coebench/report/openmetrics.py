@@ -7,11 +7,13 @@ https://github.com/prometheus/OpenMetrics/blob/main/specification/OpenMetrics.md
 from __future__ import annotations
 
 import datetime
+import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import ClassVar, TextIO
 
 from ..results.model import MetricResult, Result
+from . import distinct
 from .words import clean
 
 _BASE = {
@@ -37,10 +39,14 @@ class OpenMetricsReporter:
         self.render_all([result], out)
 
     def render_all(self, results: Sequence[Result], out: TextIO) -> None:
+        distinct(results)
         families: dict[str, tuple[MetricResult, list[str]]] = {}
+        taken: dict[str, str] = {"coebench_trials": ""}  # family → the metric of that name
         for r in results:
             for m in r.metrics:
-                name = family(m)
+                of, n = f"{m.scenario}.{m.name}", 1
+                while taken.setdefault(name := family(m, n), of) != of:  # two names that are one when made fit
+                    n += 1
                 families.setdefault(name, (m, []))[1].extend(_samples(r, m, name))
         for name, (m, lines) in families.items():
             _, unit = _base(m.unit)
@@ -53,10 +59,11 @@ class OpenMetricsReporter:
         out.write("# EOF\n")
 
 
-def family(m: MetricResult) -> str:
-    """The family's name; its unit is its suffix, as the specification asks for."""
+def family(m: MetricResult, n: int = 1) -> str:
+    """The family's name; its unit is its suffix, as the specification asks for. `n`: which of those that would have this name."""
     _, unit = _base(m.unit)
     name = re.sub(r"_+", "_", re.sub(r"[^a-zA-Z0-9_]", "_", f"coebench_{m.scenario}_{m.name}")).strip("_")
+    name = name if n == 1 else f"{name}_{n}"
     return name if not unit or name.endswith(f"_{unit}") else f"{name}_{unit}"
 
 
@@ -74,7 +81,7 @@ def _samples(r: Result, m: MetricResult, name: str) -> Iterator[str]:
         common |= {k if k not in (*common, "bound") else f"factor_{k}": str(x) for k, x in m.factors.items()}
         for bound, value in (("median", v.median), ("low", v.low), ("high", v.high)):
             if value is not None:
-                yield f"{name}{labels({**common, 'bound': bound})} {value * factor:.9g}{at}"
+                yield f"{name}{labels({**common, 'bound': bound})} {_number(value * factor)}{at}"
 
 
 def _trials(results: Iterable[Result]) -> Iterator[str]:
@@ -95,8 +102,18 @@ def labels(values: Mapping[str, str]) -> str:
     pairs: dict[str, str] = {}
     for k, v in values.items():
         name = re.sub(r"[^a-zA-Z0-9_]", "_", k)
-        pairs[name if not name[:1].isdigit() else f"_{name}"] = escaped(v)
+        name = name if not name[:1].isdigit() else f"_{name}"
+        while name in pairs:  # two names that are one when made fit
+            name += "_"
+        pairs[name] = escaped(v)
     return "{" + ",".join(f'{k}="{v}"' for k, v in pairs.items()) + "}"
+
+
+def _number(value: float) -> str:
+    """As the format writes it."""
+    if math.isfinite(value):
+        return f"{value:.9g}"
+    return "NaN" if math.isnan(value) else "+Inf" if value > 0 else "-Inf"
 
 
 def escaped(text: str) -> str:

@@ -100,6 +100,8 @@ def parse(text: str) -> Condition:
         raise BadInput(f"--fail-if '{text}': unknown unit '{unit}'; known: {', '.join(_UNITS)}")
     if unit and (function in _COUNTS or function in OF_TWO) and _UNITS[unit][1] != "1":
         raise BadInput(f"--fail-if '{text}': {function}(…) is a number without a unit")
+    if not math.isfinite(float(m["value"] or 0)):
+        raise BadInput(f"--fail-if '{text}': {m['value']} is too large a number: give one that a figure can reach")
     return Condition(
         text=text.strip(),
         function=function,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 import re
 import tomllib
@@ -114,7 +115,7 @@ def subject(text: str) -> Subject:
 def read(file: Path) -> dict[str, Any]:
     """A plan file's content. Raises BadInput with the line that is wrong."""
     try:
-        return tomllib.loads(file.read_text())
+        return tomllib.loads(file.read_text(encoding="utf-8"))
     except OSError as e:
         raise BadInput(f"can't read the plan {file}: {e.strerror}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as e:
@@ -211,11 +212,26 @@ def _profile(name: str) -> str:
     return name
 
 
+def finite(value: Any, name: str = "") -> None:
+    """Raise BadInput, naming it, for a number within a plan that is none (nan, inf) or that no 64 bits hold."""
+    if isinstance(value, Mapping):
+        for key, inner in value.items():
+            finite(inner, f"{name}.{key}" if name else str(key))
+    elif isinstance(value, list | tuple):
+        for position, inner in enumerate(value, 1):
+            finite(inner, f"{name}, number {position}")
+    elif isinstance(value, float) and not math.isfinite(value):
+        raise BadInput(f"'{name.removeprefix('settings.')}' is {value}, which nothing can be measured with: give a finite number")
+    elif isinstance(value, int) and not -(2**63) <= value < 2**63:
+        raise BadInput(f"'{name.removeprefix('settings.')}' is too large a number: give one below 2^63")
+
+
 def check(plan: Plan) -> Plan:
     """Fill in what is drawn or the profile's. Raises BadInput for anything that makes no sense."""
     if not plan.subjects:
         raise BadInput(f"nothing to compare: name COEs, such as {' '.join(plugins.names('drivers'))}")
     _profile(plan.profile)
+    finite(msgspec.to_builtins(plan))
     known = plugins.names("drivers")
     for s in plan.subjects:
         if s.coe not in known:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -59,8 +60,10 @@ class Slo(NamedTuple):
             if what in found:
                 raise BadInput(f"an objective has '{what}' once, not twice")
             limit = number if what == ERRORS else number * _MS[unit]
-            if not limit or (what == ERRORS and limit > 100):
-                raise BadInput(f"'{part.strip()}' can't be: {'0 < errors ≤ 100%' if what == ERRORS else 'no latency is below 0'}")
+            if not 0 < limit < math.inf or (what == ERRORS and limit > 100):
+                raise BadInput(
+                    f"'{part.strip()}' can't be: {'0 < errors ≤ 100%' if what == ERRORS else 'a latency is above 0, and finite'}"
+                )
             found[what] = Condition(what, limit)
         found.setdefault(ERRORS, Condition(ERRORS, FEW))
         order = (*PERCENTILES, ERRORS)

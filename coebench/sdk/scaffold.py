@@ -37,7 +37,7 @@ def write(name: str, folder: Path | None = None) -> Path:
         place = str(source.relative_to(TEMPLATE)).removesuffix(SUFFIX)
         file = target / _filled(place, values)
         file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(_filled(source.read_text(), values))
+        file.write_text(_filled(source.read_text(encoding="utf-8"), values), encoding="utf-8")
     return target
 
 

@@ -9,9 +9,16 @@ import socket
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 from hdrh.histogram import HdrHistogram
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "loadgen"))
+
+from loadgen_harness import Server, requests_of
+
+from coebench.load import native
 
 pytestmark = pytest.mark.skipif(not shutil.which("gcc"), reason="the generator is built from C and there is no gcc")
 
@@ -67,3 +74,31 @@ def test_what_is_missing_is_said_of_what_was_typed(words: list[str], says: str) 
     p = subprocess.run([sys.executable, "-m", "coebench", "loadgen", "run", *words], capture_output=True, text=True)
     assert p.returncode == 2
     assert says in p.stderr
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "GET", "HEAD", "DELETE"])
+def test_a_request_without_a_body_says_so_where_its_method_has_one(method: str) -> None:
+    heads: list[bytes] = []
+
+    def serve(connection: socket.socket) -> None:
+        for request in requests_of(connection):
+            heads.append(request)
+            connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+
+    with Server(serve) as server:
+        words = [f"http://127.0.0.1:{server.port}/", "--rate=20", "--duration=200ms", "--connections=1", "--method", method]
+        p = subprocess.run([native.program(), "run", *words], capture_output=True, text=True, timeout=30)
+    assert p.returncode == 0, p.stderr
+    assert heads
+    assert all((b"\r\nContent-Length: 0\r\n" in head) == (method in ("POST", "PUT", "PATCH")) for head in heads)
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [(o, v) for o in ("--rate", "--duration", "--timeout", "--drain", "--catchup") for v in ("nan", "inf", "-inf", "1e999")],
+)
+def test_what_is_no_number_is_refused_by_name(option: str, value: str) -> None:
+    words = ["http://127.0.0.1:1/", *(() if option == "--rate" else ("--rate", "1")), f"{option}={value}"]
+    p = subprocess.run([native.program(), "run", *words], capture_output=True, text=True, timeout=30)
+    assert (p.returncode, p.stdout, len(p.stderr.strip().splitlines())) == (2, "", 1)
+    assert f"{option.strip('-')}={value}: want" in p.stderr

@@ -114,6 +114,13 @@ def test_wrong_options_are_refused_with_what_there_is(tmp_path: Any) -> None:
         template.attributes(CLOUD, BaySpec(coe="k8s"), {"labels": {}}, "kubernetes")
 
 
+@pytest.mark.parametrize("option", ["bay-timeout", "volume"])
+@pytest.mark.parametrize("value", ["nan", "inf", "-1", "1e999", "x", "0"])
+def test_what_is_no_number_is_refused_before_anything_is_made(option: str, value: str) -> None:
+    with pytest.raises(BadInput, match=f"{option}={value}: give a"):
+        template.options(CLOUD, BaySpec(coe="k8s", options={option: value}))
+
+
 def test_a_clouds_network_tls_and_masters_are_options_of_a_bay(tmp_path: Any) -> None:
     (tmp_path / "m.toml").write_text('image = "core"\nfloating-ip = false\n')
     given = {"config": str(tmp_path / "m.toml"), "fixed-network": "net", "fixed-subnet": "sub", "dns-nameserver": "10.0.0.2"}

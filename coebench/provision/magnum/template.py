@@ -63,11 +63,24 @@ def options(cloud: Cloud, spec: BaySpec) -> dict[str, Any]:
     for option in FLAGS:
         if option in found:
             found[option] = _flag(option, found[option])
+    for option, kind, most in (("bay-timeout", float, 1e7), ("volume", int, 1e6)):
+        if option in found:
+            _check_number(option, found[option], kind, most)
     if cloud.lab and (theirs := [o for o in CLOUDS if o in found]):
         raise BadInput(f"{spec.coe}: the lab's Magnum has no option {', '.join(theirs)}: these are a cloud's")
     if cloud.lab:
         labels |= _of_lab(spec, own, str(found.get("weightless", "")))
     return {**found, "labels": labels}
+
+
+def _check_number(option: str, value: Any, kind: type[int] | type[float], most: float) -> None:
+    """Raise BadInput for what is no number from 1 to `most`, nan included."""
+    try:
+        fits = 1 <= kind(value) <= most
+    except (TypeError, ValueError, OverflowError):
+        fits = False
+    if not fits:
+        raise BadInput(f"{option}={value}: give a {'whole ' if kind is int else ''}number from 1 to {most:.0f}")
 
 
 def _of_lab(spec: BaySpec, own: Mapping[str, str], weightless: str) -> dict[str, str]:
@@ -127,7 +140,7 @@ def _flag(option: str, value: Any) -> bool:
 
 def _read(file: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(file.read_text())
+        return tomllib.loads(file.read_text(encoding="utf-8"))
     except OSError as e:
         raise BadInput(f"can't read {file}: {e.strerror}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as e:

@@ -233,7 +233,7 @@ class _Handler(BaseHTTPRequestHandler):
         elif self.path == "/":
             self._answer(200, "text/html; charset=utf-8", self.owner.page())
         elif self.path == "/live.js":
-            self._answer(200, "text/javascript; charset=utf-8", SCRIPT.read_text())
+            self._answer(200, "text/javascript; charset=utf-8", SCRIPT.read_text(encoding="utf-8"))
         elif self.path == "/events":
             self._events()
         else:

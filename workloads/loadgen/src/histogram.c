@@ -37,6 +37,11 @@ void histogram_clear(struct histogram *h)
     h->min = h->max = 0;
 }
 
+uint64_t histogram_beyond(const struct histogram *h)
+{
+    return h->max < HISTOGRAM_HIGHEST ? 0 : h->counts[histogram_slot(HISTOGRAM_HIGHEST)];
+}
+
 /* Lowest value and width of a slot. */
 static int64_t slot_value(uint32_t slot, int64_t *width)
 {
@@ -90,7 +95,11 @@ double histogram_mean(const struct histogram *h)
         int64_t width;
         int64_t value = slot_value(i, &width);
 
-        sum += (double)h->counts[i] * ((double)value + (double)width / 2);
+        double middle = (double)value + (double)width / 2;
+
+        /* No value is beyond what was seen, so neither is their mean. */
+        middle = fmin(fmax(middle, (double)h->min), (double)h->max);
+        sum += (double)h->counts[i] * middle;
     }
     return sum / (double)h->total;
 }

@@ -1,7 +1,7 @@
 /* HDR histograms of times in nanoseconds, all of one geometry so that any two can
- * be added: 3 significant digits, up to 60 s, nothing told apart under 64 ns (an
+ * be added: 3 significant digits, up to an hour, nothing told apart under 64 ns (an
  * HdrHistogram with lowestDiscernibleValue 100). One microsecond would be the
- * usual unit, but is 2 % of a 60 us answer.
+ * usual unit, but is 2 % of a 60 us answer. A longer time is counted as an hour: a lower bound.
  */
 #ifndef COELOAD_HISTOGRAM_H
 #define COELOAD_HISTOGRAM_H
@@ -12,11 +12,11 @@
 
 #define HISTOGRAM_DIGITS 3
 #define HISTOGRAM_LOWEST 100LL
-#define HISTOGRAM_HIGHEST 60000000000LL
+#define HISTOGRAM_HIGHEST 3600000000000LL
 #define HISTOGRAM_UNIT_BITS 6     /* log2 of HISTOGRAM_LOWEST, rounded down */
 #define HISTOGRAM_HALF_BITS 10    /* half of the 2048 sub-buckets that 3 digits need */
 #define HISTOGRAM_HALF (1 << HISTOGRAM_HALF_BITS)
-#define HISTOGRAM_BUCKETS 20      /* 2048 * 64 ns doubled until 60 s fit */
+#define HISTOGRAM_BUCKETS 26      /* 2048 * 64 ns doubled until an hour fits */
 #define HISTOGRAM_SLOTS ((HISTOGRAM_BUCKETS + 1) * HISTOGRAM_HALF)
 
 /* Zeroed is empty. Large, but only the pages that are counted in are ever real. */
@@ -53,10 +53,13 @@ static inline void histogram_record(struct histogram *h, int64_t value)
 struct histogram *histogram_new(void);
 void histogram_add(struct histogram *to, const struct histogram *from);
 void histogram_clear(struct histogram *h);
+/* How many values are at the end of the range or beyond it, and so lower bounds. */
+uint64_t histogram_beyond(const struct histogram *h);
 
 /* The value that `percentile` per cent of all values do not exceed: the upper end
  * of its bucket, but never beyond what was really seen. 0 when empty. */
 int64_t histogram_percentile(const struct histogram *h, double percentile);
+/* Between the least and the greatest value that were seen. */
 double histogram_mean(const struct histogram *h);
 
 /* Appends the HdrHistogram V2 compressed encoding. */

@@ -9,18 +9,25 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include "attempt.h"
 #include "clock.h"
 
 #define SPARE_FDS 64 /* ours besides the connections: epolls, timers, control */
+#define PATIENCE (500 * NS_PER_MS) /* with an address of a name that has others */
 
 /* A name of the load and what it stands for. */
 struct place {
     struct load *load;
     struct target_name name;
     bool numeric;
-    struct address *addresses;
+    struct address *addresses; /* those that the load goes to */
     size_t count;
+    struct idle_address *idle; /* those that took no connection when the name was first looked up */
+    size_t idle_count;
+    struct address *joining; /* as of the newest answer: those that need not be tried */
+    size_t joining_count;
     struct question *question;
+    struct attempts *attempts;
 };
 
 struct load {
@@ -162,19 +169,88 @@ static void places_known(struct load *load)
         spread(load);
 }
 
+static void place_add(struct place *place, const struct address *address)
+{
+    place->joining = must_realloc(place->joining, (place->joining_count + 1) * sizeof *address);
+    place->joining[place->joining_count++] = *address;
+}
+
+static void place_known(struct place *place)
+{
+    free(place->addresses);
+    place->addresses = place->joining;
+    place->count = place->joining_count;
+    place->joining = NULL;
+    place->joining_count = 0;
+    if (!place->load->unanswered)
+        places_known(place->load);
+}
+
+/* The load goes to the addresses that serve. If none does it goes to all: that is what it has to tell. */
+static void place_tried(void *arg, const struct address *list, const int *errors, size_t count)
+{
+    struct place *place = arg;
+    bool all = !place->joining_count;
+
+    place->attempts = NULL;
+    place->load->unanswered--;
+    for (size_t i = 0; i < count; i++)
+        all &= errors[i] != 0;
+    place->idle_count = 0;
+    place->idle = must_realloc(place->idle, (count + 1) * sizeof *place->idle);
+    for (size_t i = 0; i < count; i++) {
+        if (all || !errors[i])
+            place_add(place, &list[i]);
+        else
+            place->idle[place->idle_count++] =
+                (struct idle_address){list[i], fault_of_errno(errors[i])};
+    }
+    place_known(place);
+}
+
+/* Whether an address is to take a connection before the load goes there. When a name is looked up first, each is; later
+ * only those that took none before: what comes new or fails while the load runs is for the load to find. */
+static bool unproven(const struct place *place, const struct address *address)
+{
+    for (size_t i = 0; i < place->idle_count; i++)
+        if (address_equal(&place->idle[i].address, address))
+            return true;
+    if (place->count)
+        return false;
+    for (size_t i = 0; i < place->load->target_count; i++)
+        if (address_equal(&place->load->targets[i]->address, address))
+            return false;
+    return true;
+}
+
 static void place_resolved(void *arg, const struct address *list, size_t count, const char *why)
 {
     struct place *place = arg;
     struct load *load = place->load;
+    struct address *untried = must_alloc((count + 1) * sizeof *list);
+    size_t untried_count = 0;
 
     place->question = NULL;
+    for (size_t i = 0; i < count; i++) {
+        if (count > 1 && unproven(place, &list[i]))
+            untried[untried_count++] = list[i];
+        else
+            place_add(place, &list[i]);
+    }
+    if (untried_count)
+        place->attempts = attempts_begin(
+            load->loop, untried, untried_count,
+            load->spec.timeout < PATIENCE ? load->spec.timeout : PATIENCE, place_tried, place);
+    free(untried);
+    if (untried_count)
+        return;
     load->unanswered--;
     if (count) {
-        free(place->addresses);
-        place->addresses = must_alloc(count * sizeof *list);
-        memcpy(place->addresses, list, count * sizeof *list);
-        place->count = count;
-    } else if (!place->count && !load->running) {
+        place->idle_count = 0;
+        place_known(place);
+        return;
+    }
+    if (!place->count && !load->running) {
         struct complaint c = {0};
 
         complain(&c, "cannot resolve %.100s: %s", place->name.host, why);
@@ -212,7 +288,11 @@ static void forget_places(struct load *load)
     for (size_t i = 0; i < load->place_count; i++) {
         if (load->places[i].question)
             resolver_forget(load->places[i].question);
+        if (load->places[i].attempts)
+            attempts_forget(load->places[i].attempts);
         free(load->places[i].name.host);
+        free(load->places[i].idle);
+        free(load->places[i].joining);
         free(load->places[i].addresses);
     }
     free(load->places);
@@ -359,6 +439,7 @@ static void finish(struct load *load)
                                .target_count = load->target_count,
                                .targets = load->targets,
                                .stopped = load->stopped};
+    struct idle_address *idle = NULL;
     double length;
 
     load->over = true;
@@ -392,7 +473,17 @@ static void finish(struct load *load)
     if (!load->spec.open)
         for (int i = 0; i < PHASES; i++)
             histogram_add(&load->parts[i].latency, &load->parts[i].raw);
+    for (size_t i = 0; i < load->place_count; i++) {
+        const struct place *place = &load->places[i];
+
+        for (size_t k = 0; k < place->idle_count; k++) {
+            idle = must_realloc(idle, (total.idle_count + 1) * sizeof *idle);
+            idle[total.idle_count++] = place->idle[k];
+        }
+    }
+    total.idle = idle;
     load->listener.over(load->listener.arg, &total, NULL);
+    free(idle);
 }
 
 /* Gathers every second that all threads are done with. */

@@ -29,6 +29,12 @@ struct second {
     uint64_t untold;
 };
 
+/* An address of a name that takes no connection, while others of that name do. */
+struct idle_address {
+    struct address address;
+    enum fault fault;
+};
+
 struct load_total {
     int64_t start; /* monotonic */
     int64_t measured;
@@ -45,6 +51,8 @@ struct load_total {
     size_t target_count;
     struct target **targets; /* every one there ever was */
     size_t uncovered;        /* targets of the last set without a connection */
+    const struct idle_address *idle;
+    size_t idle_count;
     bool stopped;
 };
 

@@ -161,6 +161,17 @@ static void put_targets(struct json *j, const struct load_total *total)
     free(latency);
 }
 
+/* How many values are lower bounds, because they are beyond what a histogram tells apart. */
+static void put_beyond(struct json *j, const struct part *part)
+{
+    json_open(j, "beyond_range", '{');
+    json_real(j, "highest_ms", (double)HISTOGRAM_HIGHEST / 1e6, 0);
+    json_int(j, "latency", (int64_t)histogram_beyond(&part->latency));
+    json_int(j, "raw", (int64_t)histogram_beyond(&part->raw));
+    json_int(j, "lag", (int64_t)histogram_beyond(&part->lag));
+    json_close(j, '}');
+}
+
 void report_total(struct json *j, const struct load_spec *spec, const struct load_total *total)
 {
     const struct part *measured = &total->parts[MEASURED];
@@ -179,6 +190,15 @@ void report_total(struct json *j, const struct load_spec *spec, const struct loa
     report_percentiles(j, "latency_ms", &measured->latency);
     report_percentiles(j, "raw_latency_ms", &measured->raw);
     report_percentiles(j, "send_lag_ms", &measured->lag);
+    put_beyond(j, measured);
+    json_open(j, "not_serving", '{');
+    for (size_t i = 0; i < total->idle_count; i++) {
+        char text[ADDRESS_TEXT];
+
+        address_text(&total->idle[i].address, true, text);
+        json_str(j, text, fault_name(total->idle[i].fault));
+    }
+    json_close(j, '}');
     json_real(j, "cpu", total->cpu, 4);
     json_real(j, "cpu_busiest", total->cpu_busiest, 4);
     json_real(j, "cpu_process", total->cpu_process, 4);
@@ -194,10 +214,14 @@ static void text_row(FILE *out, const char *name, const struct histogram *h)
 {
     fprintf(out, "  %-24s", name);
     for (size_t i = 0; i < TOLD; i++) {
-        if (h->total)
-            fprintf(out, "%10.3f", (double)histogram_percentile(h, told[i].percentile) / 1e6);
-        else
+        int64_t value = histogram_percentile(h, told[i].percentile);
+
+        if (!h->total)
             fprintf(out, "%10s", "-");
+        else if (value >= HISTOGRAM_HIGHEST)
+            fprintf(out, " \u2265%.3f", (double)value / 1e6); /* as wide as the others: 3600000.000 */
+        else
+            fprintf(out, "%10.3f", (double)value / 1e6);
     }
     fputc('\n', out);
 }
@@ -242,6 +266,18 @@ void report_text(FILE *out, const struct load_spec *spec, const struct load_tota
                 (unsigned long long)total->throttled.periods);
     if (part->counts.unsent)
         fputs("  Some requests were due but never sent: latencies are a lower bound.\n", out);
+    if (histogram_beyond(&part->latency) || histogram_beyond(&part->raw))
+        fprintf(out, "  %llu latencies are beyond %.0f s: \u2265 marks lower bounds.\n",
+                (unsigned long long)(histogram_beyond(&part->latency) ? histogram_beyond(&part->latency)
+                                                                      : histogram_beyond(&part->raw)),
+                (double)HISTOGRAM_HIGHEST / 1e9);
+    for (size_t i = 0; i < total->idle_count; i++) {
+        char text[ADDRESS_TEXT];
+
+        address_text(&total->idle[i].address, true, text);
+        fprintf(out, "  Nothing was sent to %s, which takes no connections (%s); other addresses of its name do.\n",
+                text, fault_name(total->idle[i].fault));
+    }
     if (total->uncovered)
         fprintf(out, "  %zu targets had no connection: ask for more connections.\n",
                 total->uncovered);

@@ -26,6 +26,12 @@ uint64_t counts_errors(const struct counts *counts)
     return sum;
 }
 
+/* Methods whose requests say how long they are even without a body (RFC 9110, 8.6): strict servers answer 411 else. */
+static bool wants_length(const char *method)
+{
+    return !strcmp(method, "POST") || !strcmp(method, "PUT") || !strcmp(method, "PATCH");
+}
+
 struct target *target_new(const struct load_spec *spec, const char *host, uint16_t port,
                           const struct address *address)
 {
@@ -47,7 +53,7 @@ struct target *target_new(const struct load_spec *spec, const char *host, uint16
     buf_text(request, spec->headers);
     if (spec->close_each)
         buf_text(request, "Connection: close\r\n");
-    if (spec->body)
+    if (spec->body || wants_length(spec->method))
         buf_printf(request, "Content-Length: %zu\r\n", spec->body_len);
     buf_text(request, "\r\n");
     buf_add(request, spec->body, spec->body_len);
