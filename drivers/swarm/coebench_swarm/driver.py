@@ -354,7 +354,7 @@ class SwarmDriver:
                     with contextlib.suppress(Exception):
                         stream.close()
 
-        return FollowingWatch(follow, on_close, "" if self._nodes else f"tasks are listed every {POLL} s")
+        return FollowingWatch(follow, on_close, *(() if self._nodes else (f"tasks are listed every {POLL} s", POLL)))
 
     def _listener(self, url: str) -> Any:
         """A client without a time limit, for streams: one for each daemon, shared by all watches."""
