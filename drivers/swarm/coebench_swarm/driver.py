@@ -429,7 +429,7 @@ class SwarmDriver:
         except APIError as e:
             kind = {404: MissingService, 409: Conflict}.get(e.status_code, EngineError)
             raise kind(what, str(e.explanation or e)) from e
-        except (DockerException, requests.RequestException, OSError) as e:
+        except (DockerException, requests.RequestException, OSError, ValueError, KeyError, TypeError, AttributeError) as e:
             raise EngineError(what, f"{type(e).__name__}: {e}") from e
 
 
