@@ -114,7 +114,7 @@ class Registry:
         scope = (
             f"repository:{name}:{'pull' if method == 'HEAD' and good == (200, 404) and '/manifests/' in path else 'pull,push'}"
         )
-        # An upload may go on elsewhere, such as at a store of objects, whose address allows it: the login is the registry's alone.
+        # Uploads may go on elsewhere, such as at a store of objects: the login is for the registry only.
         away = _origin(url) != _origin(self._base)
         if away and self._base.startswith("https:") and _origin(url)[0] != "https":
             raise EngineError(

@@ -31,23 +31,28 @@ class Session(requests.Session):
         self.mount("https://", HTTPAdapter(pool_maxsize=32))
         relax_session(self)
 
-    def request(self, method: str | bytes, url: str | bytes, *args: Any, **more: Any) -> requests.Response:  # type: ignore[override]
+    def request(self, method: str | bytes, url: str | bytes, *args: Any, **more: Any) -> requests.Response:
         where, verb = str(url), str(method)
         headers, more["allow_redirects"] = dict(more.pop("headers", None) or {}), False
         for _ in range(HOPS + 1):
-            private = bool(self.login) and not self.should_strip_auth(self.home, where)
+            private = bool(self.login) and not _elsewhere(self, self.home, where)
             more["headers"] = headers | ({"Authorization": self.login} if private else {})
             answer = super().request(verb, where, *args, **more)
             if not answer.is_redirect:
                 return answer
             target = urljoin(where, answer.headers["location"])
             answer.close()
-            if self.should_strip_auth(where, target) and (private or verb.upper() not in ("GET", "HEAD")):
+            if _elsewhere(self, where, target) and (private or verb.upper() not in ("GET", "HEAD")):
                 why = "the login is not sent to another origin" if private else "a change is not repeated at another origin"
                 raise EngineError(f"{verb} {_bare(where)}", f"it is redirected to {_bare(target)}: {why}; use that one's URL")
             where = target
             more.pop("params", None)  # the redirect's address has them
         raise EngineError(f"{verb} {_bare(where)}", f"more than {HOPS} redirects")
+
+
+def _elsewhere(session: Any, one: str, other: str) -> bool:
+    """Whether another origin is meant; the same host's https in place of http is none."""
+    return bool(session.should_strip_auth(one, other))
 
 
 def login(access: Access) -> str:

@@ -318,6 +318,9 @@ class SwarmDriver:
                         return
                     stirred.set()  # what happened before we listened
                     for event in events:
+                        if "Type" not in event:  # an error's body
+                            watch.poll(f"a daemon refuses its events: tasks are listed every {SLOW_POLL} s", SLOW_POLL)
+                            break
                         if event.get("Type") != "service" or event["Actor"]["Attributes"].get("name") == service:
                             stirred.set()
                 watch.closed.wait(RETRY)  # the node is away: its instances are seen from the manager meanwhile
