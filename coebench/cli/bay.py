@@ -91,7 +91,7 @@ def list_(os_cloud: OsCloud = None) -> None:
         labels = c.to_dict().get("labels") or {}
         whose = labels.get(owner.OWNER, "")
         word = "" if not whose else "kept" if whose == owner.KEPT else "left" if owner.left(labels) else "a run"
-        word = "another machine's run" if owner.foreign(labels) else word
+        word = "another machine's or container's run" if owner.foreign(labels) else word
         rows.append((labels.get(owner.RUN) or c.name, c.status, str(c.node_count), word))
     if len(rows) == 1:
         typer.echo(f"no cluster at {provisioner.cloud.name}")

@@ -51,7 +51,9 @@ class Change(msgspec.Struct, frozen=True):
 class Watch(Protocol):
     """A stream of changes, beginning with one "added" for each instance there is. Loses and repeats none.
 
-    `fallback` is empty where the engine pushes changes; else it says how the driver finds them out and how often.
+    `fallback` is empty where the engine pushes changes; else it says how the driver finds them out and how often ("tasks are
+    listed every 0.5 s"). It may be set later, when a stream turns out to be refused. A watch may have `interval`, those
+    seconds as a number: times of less than twice as much are not compared.
     """
 
     fallback: str

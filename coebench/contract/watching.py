@@ -18,7 +18,8 @@ class FollowingWatch:
     """Runs `follow(watch)` in a thread until closed; it calls `snapshot` or `apply` with what the engine says.
 
     `snapshot` takes the whole list and finds out what changed, so that a follower which lost its stream need only list
-    again: nothing is lost and nothing repeated. `on_close` must make a blocked `follow` return.
+    again: nothing is lost and nothing repeated. `on_close` must make a blocked `follow` return. `fallback`, `interval`: how
+    changes are found where the engine pushes none, and the seconds between two looks; `poll` says the same later.
     """
 
     def __init__(
@@ -26,8 +27,10 @@ class FollowingWatch:
         follow: Callable[[FollowingWatch], None],
         on_close: Callable[[], None] = lambda: None,
         fallback: str = "",
+        interval: float = 0.0,
     ) -> None:
         self.fallback = fallback
+        self.interval = interval
         self.closed = threading.Event()
         self._on_close = on_close
         self._queue: queue.SimpleQueue[Change | EngineError | None] = queue.SimpleQueue()
@@ -48,15 +51,22 @@ class FollowingWatch:
 
     # for the follower
 
-    def snapshot(self, instances: Iterable[Instance]) -> None:
-        """All instances there are now."""
+    def poll(self, fallback: str, interval: float) -> None:
+        """Say from now on that changes are found by looking every `interval` seconds: the engine was to push them and doesn't."""
+        self.interval = interval
+        self.fallback = fallback
+
+    def snapshot(self, instances: Iterable[Instance]) -> bool:
+        """All instances there are now. Whether anything is new."""
         seen = now()
         with self._lock:
+            before = dict(self._known)
             current = {i.id: i for i in instances}
             for ident in [k for k in self._known if k not in current]:
                 self._queue.put(Change("removed", self._known.pop(ident), seen))
             for instance in current.values():
                 self._put(instance, seen)
+            return before != self._known
 
     def apply(self, instance: Instance, removed: bool = False) -> None:
         """One instance as it is now, or as it last was."""

@@ -114,14 +114,24 @@ class Registry:
         scope = (
             f"repository:{name}:{'pull' if method == 'HEAD' and good == (200, 404) and '/manifests/' in path else 'pull,push'}"
         )
-        status, head, content = self._send(method, url, body, headers or {}, self._allowed.get(scope, ""))
-        if status == 401 and (challenge := head.get("www-authenticate", "")):
+        # Uploads may go on elsewhere, such as at a store of objects: the login is for the registry only.
+        away = _origin(url) != _origin(self._base)
+        if away and self._base.startswith("https:") and _origin(url)[0] != "https":
+            raise EngineError(
+                f"registry {self.where.host}, {name}", f"the upload is to go on without TLS at {_place(url)}: refused"
+            )
+        status, head, content = self._send(method, url, body, headers or {}, "" if away else self._allowed.get(scope, ""))
+        if status == 401 and not away and (challenge := head.get("www-authenticate", "")):
             self._allowed[scope] = self._authorize(challenge, scope, name)
             status, head, content = self._send(method, url, body, headers or {}, self._allowed[scope])
         if status in good:
             return status, head, content
         what = f"registry {self.where.host}, {name}"
         said = _said(status, content)
+        if status in (401, 403) and away:
+            raise EngineError(
+                what, f"the upload goes on at {_place(url)}, which refuses it ({said}); the login is not sent there"
+            )
         if status in (401, 403):
             hint = "give --user and --password-file" if not self._login else "these credentials may not push there"
             raise BadInput(f"{what}: it refuses ({said}): {hint}")
@@ -136,6 +146,10 @@ class Registry:
         asked = dict(re.findall(r'(\w+)="([^"]*)"', rest))
         if kind.lower() != "bearer" or "realm" not in asked:
             raise EngineError(f"registry {self.where.host}", f"it asks for an authentication that is not known: {challenge}")
+        if basic and self._base.startswith("https:") and not asked["realm"].lower().startswith("https:"):
+            raise EngineError(
+                f"registry {self.where.host}", f"it asks for the login without TLS at {_place(asked['realm'])}: refused"
+            )
         query = urllib.parse.urlencode({"service": asked.get("service", ""), "scope": asked.get("scope") or scope})
         status, _, content = self._send("GET", f"{asked['realm']}?{query}", None, {}, basic)
         try:
@@ -161,6 +175,23 @@ class Registry:
             reason = str(getattr(e, "reason", e))
             plain = " (a registry without TLS is asked for by --plain-http)" if "SSL" in reason.upper() else ""
             raise EngineError(f"registry {self.where.host} can't be reached", reason + plain) from e
+
+
+def _origin(url: str) -> tuple[str, str, int]:
+    """Scheme, host and port."""
+    parts = urllib.parse.urlsplit(url)
+    scheme = parts.scheme.lower()
+    try:
+        port = parts.port or (443 if scheme == "https" else 80)
+    except ValueError:  # no port at all: nobody's origin
+        port = -1
+    return scheme, (parts.hostname or "").lower(), port
+
+
+def _place(url: str) -> str:
+    """The origin as text, which holds no secret of the address."""
+    scheme, host, port = _origin(url)
+    return f"{scheme}://{host}:{port}"
 
 
 def _said(status: int, content: bytes) -> str:

@@ -9,6 +9,7 @@ import msgspec
 
 from ..contract import Better
 from ..results.model import BayResult, MetricResult, Result, Values
+from ..results.polled import too_coarse
 from . import words
 from .words import Scale, clean
 
@@ -80,6 +81,7 @@ class Table:
 
 ABOUT_TIMEOUTS = ("heal",)  # scenarios whose figures are mostly the engines' timeouts
 LONGEST = 12  # lines of a list under the table
+POLLED = "the engine did not tell of changes ({}): figures may be late by {}; shorter times and differences are not compared"
 LIMIT = "the generator was the limit ({}): a rate is a lower bound (≥), a latency can't be compared"
 
 
@@ -237,7 +239,11 @@ def _over(m: MetricResult, baseline: str) -> dict[str, float]:
     if not baseline or m.claim_of or m.better is Better.NEITHER:
         return {}
     pairs = [(r, (m.values[r.a], m.values[r.b])) for r in m.ratios if r.ratio]
-    known = [r for r, both in pairs if all(v.median and not v.limited and not v.lower_bound for v in both)]  # 0 has no multiple
+    known = [  # 0 has no multiple
+        r
+        for r, both in pairs
+        if all(v.median and not v.limited and not v.lower_bound for v in both) and not too_coarse(m.unit, *both)
+    ]
     return {r.a: r.ratio for r in known if r.ratio and r.b == baseline} | {
         r.b: 1 / r.ratio for r in known if r.ratio and r.a == baseline
     }
@@ -249,6 +255,9 @@ def _cell(m: MetricResult, subject: str, v: Values, factor: float, places: int, 
         return Cell(figure="can't" if v.skipped and not (v.failed or v.timed_out) else "–", trouble=missing)
     limit = v.lower_bound or v.limited
     notes = (footnotes(LIMIT.format(clean(limit))),) if limit else ()
+    if v.polled:
+        late = f"up to {v.poll:g} s" if v.poll else "an unknown time"
+        notes = (*notes, footnotes(POLLED.format(clean(v.polled), late)))
     if v.median is None:
         figure = f">{words.number((v.above or 0.0) * factor)}"
         return Cell(figure=figure, trouble=missing, notes=notes)

@@ -1,7 +1,7 @@
 """From a recorded run to its result, and from nothing else: a run can be derived again years later.
 
 Scenarios come in as a mapping, so this knows none of them; it knows the observations that the runner itself makes:
-`bay.*`, `harness.cpu`, `load.saturated` and `warning`.
+`bay.*`, `harness.cpu`, `load.saturated` and `warning`, and `watch.fallback`, which all that follow a watch make.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from ..contract import Better, Metric, Observation, Sample, Scenario
-from . import folder, stats
+from . import folder, polled, stats
 from .known import known
 from .model import (
     BayResult,
@@ -256,9 +256,13 @@ def _metrics(
     known = {m.name: m for m in scenario.metrics}
     cells: dict[tuple[str, Factors], dict[str, list[SampleValue]]] = defaultdict(lambda: defaultdict(list))
     reasons: dict[tuple[str, Factors], dict[str, str]] = defaultdict(dict)
+    polls: dict[tuple[str, Factors], dict[str, polled.Poll]] = defaultdict(dict)
     for t in trials:
         observations = by_trial.get(t.id, ())
         saturated = [_saturated(o) for o in observations if o.name == "load.saturated"]
+        poll = polled.coarsest(observations)
+        if poll:
+            warnings.append(f"{t.subject}, {scenario.name}: the engine did not tell of changes: {poll.how}.")
         taken = set()
         for sample in _samples(scenario, t, observations, warnings):
             key = (sample.metric, tuple(sample.factors.items()))
@@ -275,6 +279,8 @@ def _metrics(
                 hit = [s for s in saturated if s.covers(sample) and known[sample.metric].better is not Better.NEITHER]
                 if hit:
                     reasons[key][t.subject] = hit[0].reason
+                if poll and known[sample.metric].unit in polled.SECONDS:
+                    polls[key][t.subject] = max(poll, polls[key].get(t.subject, poll), key=lambda p: p.seconds)
                 cells[key][t.subject].append(
                     SampleValue(
                         trial=t.id,
@@ -291,7 +297,9 @@ def _metrics(
     present = [s for s in bays if any(t.subject == s for t in trials)]
     baselines = {s for s in present if bays[s].baseline}
     rows = sorted(cells, key=lambda key: place[key[0]])
-    return [_row(scenario, known[k[0]], dict(k[1]), cells[k], reasons[k], trials, present, baselines, seed) for k in rows]
+    return [
+        _row(scenario, known[k[0]], dict(k[1]), cells[k], reasons[k], polls[k], trials, present, baselines, seed) for k in rows
+    ]
 
 
 def _samples(scenario: Scenario, trial: TrialResult, observations: Sequence[Observation], warnings: list[str]) -> list[Sample]:
@@ -319,6 +327,7 @@ def _row(
     factors: Mapping[str, str | int | float],
     samples: Mapping[str, Sequence[SampleValue]],
     reasons: Mapping[str, str],
+    polls: Mapping[str, polled.Poll],
     trials: Sequence[TrialResult],
     subjects: Sequence[str],
     baselines: set[str],
@@ -331,7 +340,16 @@ def _row(
         count = Counter(t.status for t in trials if t.subject == subject and t.id not in have)
         # A trial that is "ok" and yet has no value of this row was not asked for it.
         values[subject], sampled[subject] = _cell(metric, mine, reasons.get(subject), count)
-    compared = stats.compare_all(sampled, seed=seed)
+        if poll := polls.get(subject):
+            values[subject] = msgspec.structs.replace(
+                values[subject], polled=poll.how, poll=_finite(poll.seconds) or msgspec.UNSET
+            )
+    compared = {
+        (a, b): c._replace(distinguishable=False, reason=why)
+        if (why := polled.too_coarse(metric.unit, values[a], values[b]))
+        else c
+        for (a, b), c in stats.compare_all(sampled, seed=seed).items()
+    }
     # A baseline is no competitor: it is never best, and nobody need beat it to be.
     competing = {pair: c for pair, c in compared.items() if not baselines & set(pair)}
     winner = stats.best(competing, metric.better) if not metric.claim_of else None

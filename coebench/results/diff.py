@@ -25,6 +25,7 @@ from . import comparable, gates, stats
 from .comparable import Difference
 from .known import known
 from .model import Gate, MetricResult, Result, RunInfo, Values
+from .polled import too_coarse
 
 SCHEMA = "coebench.diff/1"
 MARGIN = 0.10
@@ -235,6 +236,8 @@ def _judged(c: Change, alpha: float, margin: float) -> Change:
     figures = {"ratio": _finite(x.ratio), "low": _finite(x.low), "high": _finite(x.high)}
     if moved and more:
         return say(WORSE, failures, **figures)
+    if coarse := too_coarse(c.unit, c.a, c.b):
+        return say(UNKNOWN, coarse)
     if x.reason:
         return say(UNKNOWN, x.reason, **figures)
     if 1 / (1 + margin) <= x.low and x.high <= 1 + margin:

@@ -117,6 +117,8 @@ class Values(msgspec.Struct, frozen=True, kw_only=True):
     lower_bound: set where the truth may be higher than the figure, with the reason (a saturated generator).
     limited: set where a generator at its limit spoilt the figure in a way that has no direction.
     unstable: set where the values scatter so much that the figure should not be quoted; says what to do.
+    polled: set where the watch polled, with how: the figure may be late by `poll` seconds, if that is
+        known. Both are left out of the JSON where the engine told of changes.
     """
 
     median: float | None = None
@@ -134,6 +136,8 @@ class Values(msgspec.Struct, frozen=True, kw_only=True):
     lower_bound: str | None = None
     limited: str | None = None
     unstable: str | None = None
+    polled: str | msgspec.UnsetType = msgspec.UNSET
+    poll: float | msgspec.UnsetType = msgspec.UNSET
 
 
 class Ratio(msgspec.Struct, frozen=True, kw_only=True):

@@ -27,6 +27,7 @@ from ..contract import (
     Unplaceable,
     Watch,
 )
+from .following import tell_fallback
 
 TICK = 1.0  # seconds between two looks at the deadline while nothing happens
 STUCK = 3  # seconds without any event after which the engine is asked whether it can go on
@@ -86,8 +87,6 @@ class Crowd:
         """Begin to follow services that need not exist yet."""
         for service in services:
             watch = self.trial.driver.watch(service)
-            if watch.fallback:
-                self.trial.observe("watch.fallback", service=service, how=watch.fallback)
             self.services[service] = Followed(service)
             self._watches[service] = watch
             self._spawn(self._engine, service, watch)
@@ -113,9 +112,12 @@ class Crowd:
             self.trial.prober.unwatch(probe)
 
     def _engine(self, service: str, watch: Watch) -> None:
+        told = tell_fallback(self.trial, service, watch)
         try:
             while not self._stop.is_set() and self._watches.get(service) is watch:
-                if (change := watch.next(0.2)) is not None:
+                change = watch.next(0.2)
+                told = tell_fallback(self.trial, service, watch, told)
+                if change is not None:
                     i = change.instance
                     if change.kind != "removed" and i.live and i.address and i.port and i.id not in self._probed:
                         with self._lock:  # its first answer must not come before we know whose it is

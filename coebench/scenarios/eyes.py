@@ -80,6 +80,7 @@ class Eyes(Following):
         while not self._stop.is_set():
             try:
                 change = self._watch.next(0.2)
+                self._poll_told()
             except EngineError as e:
                 self._reopen(str(e))
                 continue

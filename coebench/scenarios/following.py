@@ -6,6 +6,7 @@ is told, and the prober says when it answered. All that both say is observed, so
     instance {service, id, state, engine_state, node, address, port, version, reason, claims}   the engine's word
     gone     {service, id}                                                                     it lists it no more
     answer   {service, instance, version, started, tries, kind, error}                          the prober's
+    watch.fallback {service, how, seconds}                 the watch looks every so many seconds (0: not told); none is pushed
 """
 
 from __future__ import annotations
@@ -15,9 +16,16 @@ import threading
 import time
 from types import TracebackType
 
-from ..contract import Answer, Change, Deadline, EngineError, Instance, InstanceState, Target, Trial, Unplaceable
+from ..contract import Answer, Change, Deadline, EngineError, Instance, InstanceState, Target, Trial, Unplaceable, Watch
 
 TICK = 1.0  # seconds between two looks at the deadline while nothing happens
+
+
+def tell_fallback(trial: Trial, service: str, watch: Watch, told: str = "") -> str:
+    """Observe that a watch polls, where it does and that was not `told` yet. What is told now."""
+    if (how := watch.fallback) and how != told:
+        trial.observe("watch.fallback", service=service, how=how, seconds=float(getattr(watch, "interval", 0.0)))
+    return how
 
 
 class Following:
@@ -33,20 +41,21 @@ class Following:
         self.silent: set[str] = set()  # instances that had answered and do no more
         self.said = ""  # the engine's last words about the service as a whole
         self._probes: dict[str, str] = {}  # instance → the prober's watch
+        self._fallback = ""  # what the watch has said of polling
         self._events: queue.SimpleQueue[Change | Answer | EngineError] = queue.SimpleQueue()
         self._stop = threading.Event()
         self._watch = trial.driver.watch(service)
         self._threads = [threading.Thread(target=f, daemon=True) for f in (self._engine, self._sight)]
 
     def __enter__(self) -> Following:
-        if self._watch.fallback:
-            self.trial.observe("watch.fallback", service=self.service, how=self._watch.fallback)
+        self._fallback = tell_fallback(self.trial, self.service, self._watch)
         for thread in self._threads:
             thread.start()
         return self
 
     def __exit__(self, t: type[BaseException] | None, e: BaseException | None, tb: TracebackType | None) -> None:
         self._stop.set()
+        self._poll_told()
         self._watch.close()
         for thread in self._threads:  # first: until it has ended, the engine's may have one more address asked
             thread.join(timeout=5)
@@ -58,6 +67,7 @@ class Following:
         try:
             while not self._stop.is_set():
                 change = self._watch.next(0.2)
+                self._poll_told()
                 if change is None:
                     continue
                 i = change.instance
@@ -67,6 +77,10 @@ class Following:
         except EngineError as e:
             if not self._stop.is_set():
                 self._events.put(e)
+
+    def _poll_told(self) -> None:
+        """Observe it if the watch has begun to poll: a stream may turn out to be refused only after it was asked for."""
+        self._fallback = tell_fallback(self.trial, self.service, self._watch, self._fallback)
 
     def _sight(self) -> None:
         try:

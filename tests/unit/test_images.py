@@ -177,6 +177,60 @@ def test_what_docker_login_left_is_used(server: Server, archive: Path, monkeypat
     assert server.manifests
 
 
+@pytest.mark.parametrize("mode", ["basic", "token"])
+def test_an_upload_that_goes_on_elsewhere_gets_no_login(server: Server, archive: Path, monkeypatch: Any, mode: str) -> None:
+    server.mode = mode
+    other = Server("open")
+    seen: list[tuple[str, str]] = []
+    send = Registry._send
+
+    def elsewhere(self: Registry, method: str, url: str, body: Any, headers: Any, authorization: str) -> Any:
+        seen.append((url, authorization))
+        status, head, content = send(self, method, url, body, headers, authorization)
+        if method == "POST" and status == 202:
+            head = {**head, "location": f"http://localhost:{other.server_port}/upload?state=x"}
+        if "localhost" in url:
+            server.blobs |= other.blobs
+        return status, head, content
+
+    monkeypatch.setattr(Registry, "_send", elsewhere)
+    (image,) = read(archive)
+    try:
+        Registry(Where.of(f"http://{server.host}"), "user", "word").push(image)
+        assert other.sent == 2 and server.manifests
+        assert {auth for url, auth in seen if "localhost" in url} == {""}
+        other.mode, server.blobs = "basic", {}
+        with pytest.raises(EngineError, match=rf"goes on at http://localhost:{other.server_port}.*login is not sent there"):
+            Registry(Where.of(f"http://{server.host}"), "user", "word").push(image)
+    finally:
+        other.shutdown()
+        other.server_close()
+
+
+@pytest.mark.parametrize(
+    "head, said",
+    [
+        ((202, {"location": "http://registry.example/upload?secret=x"}, b""), "go on without TLS at http://registry.example:80"),
+        (
+            (401, {"www-authenticate": 'Bearer realm="http://login.example/t"'}, b""),
+            "login without TLS at http://login.example:80",
+        ),
+    ],
+)
+def test_nothing_goes_from_tls_to_plain_http(archive: Path, monkeypatch: Any, head: Any, said: str) -> None:
+    asked: list[str] = []
+
+    def send(self: Registry, method: str, url: str, *_: Any) -> Any:
+        asked.append(url)
+        return (404, {}, b"") if method == "HEAD" else head
+
+    monkeypatch.setattr(Registry, "_send", send)
+    (image,) = read(archive)
+    with pytest.raises(EngineError, match=said):
+        Registry(Where.of("registry.example"), "user", "word").push(image)
+    assert all(url.startswith("https://registry.example/") for url in asked)
+
+
 @pytest.mark.parametrize("text", ["docker.io/me", "https://registry-1.docker.io/me", "index.docker.io/me/"])
 def test_docker_hubs_names_are_mapped(text: str, archive: Path, monkeypatch: Any, tmp_path: Path) -> None:
     """Its API is elsewhere than its name says, and `docker login` calls it by a third one."""

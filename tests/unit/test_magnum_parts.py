@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import json
 import socket
+import threading
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import SimpleNamespace
 from typing import Any
 
@@ -70,15 +72,43 @@ def test_magnum_takes_every_name_that_a_bay_can_have(bay: str) -> None:
     assert owner.name(bay) == named and (len(bay) < 50 or owner.name(bay + "y") != named)
 
 
-def test_only_what_an_ended_process_of_this_machine_made_is_left_over() -> None:
-    machine, boot, pid, started = owner.mine().split(".")
-    assert not owner.left({owner.OWNER: owner.mine()})
-    assert owner.left({owner.OWNER: f"{machine}.{boot}.{pid}.{int(started) + 1}"})
-    assert owner.left({owner.OWNER: f"{machine}.00000000.{pid}.{started}"})
-    assert not owner.left({owner.OWNER: f"00000000.{boot}.999999.1"}) and owner.foreign({owner.OWNER: f"00000000.{boot}.9.1"})
-    for strange in ("kept", "", "a.b.c", f"{machine}.{boot}.x.y"):
+@pytest.fixture(autouse=True)
+def _own_state(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
+    monkeypatch.setenv("COEBENCH_STATE", str(tmp_path / "state"))
+
+
+def test_only_what_an_ended_process_of_this_state_folder_made_is_left_over() -> None:
+    me, boot, pids, pid, started = owner.mine().split(".")
+    ended = f"{me}.{boot}.{pids}.{pid}.{int(started) + 1}"
+    assert not owner.left({owner.OWNER: owner.mine()}) and not owner.foreign({owner.OWNER: owner.mine()})
+    assert owner.left({owner.OWNER: ended}) and not owner.foreign({owner.OWNER: ended})
+    assert owner.left({owner.OWNER: f"{me}.00000000.{pids}.{pid}.{started}"})
+    for elsewhere in (
+        f"{'0' * 16}.{boot}.{pids}.999999.1",  # another machine, or a clone
+        f"{me}.{boot}.1.999999.1",  # another container, whose processes can't be seen
+        f"{me[:8]}.{boot}.999999.1",  # of an older release
+        f"{me[:8]}.00000000.999999.1",
+    ):
+        assert not owner.left({owner.OWNER: elsewhere}) and owner.foreign({owner.OWNER: elsewhere})
+    for strange in ("kept", "", "a.b.c", f"{me}.{boot}.{pids}.x.y"):
         assert not owner.left({owner.OWNER: strange})
-    assert not owner.left({})
+    assert not owner.left({}) and not owner.foreign({}) and not owner.foreign({owner.OWNER: owner.KEPT})
+
+
+def test_an_identity_is_private_random_and_kept(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
+    made = owner.mine()
+    (file,) = (tmp_path / "state").glob("identity-*")
+    assert file.stat().st_mode & 0o777 == 0o600 and file.read_text() == made.split(".")[0] and owner.mine() == made
+    ended = ".".join([*made.split(".")[:4], "1"])
+    assert owner.left({owner.OWNER: ended})
+    monkeypatch.setattr(owner, "_hardware", lambda: "clone")  # with a copy of the folder
+    assert not owner.left({owner.OWNER: ended}) and owner.mine().split(".")[0] != made.split(".")[0]
+    monkeypatch.undo()
+    monkeypatch.setenv("COEBENCH_STATE", str(tmp_path / "other"))  # another container on this machine
+    assert not owner.left({owner.OWNER: ended}) and not (tmp_path / "other").exists()  # looking makes none
+    assert owner.mine().split(".")[0] != made.split(".")[0]
+    monkeypatch.setenv("COEBENCH_STATE", "/proc/none")  # nowhere to keep it
+    assert owner.mine() == owner.mine() and not owner.left({owner.OWNER: owner.mine()[:-1]})
 
 
 CLOUD: Any = SimpleNamespace(lab=None, name="cloud")
@@ -730,8 +760,8 @@ class Listed:
     ],
 )
 def test_what_other_machines_made_is_cleaned_where_that_is_asked_for(asked: Any, gone: set[str]) -> None:
-    machine, boot, pid, started = owner.mine().split(".")
-    ended, foreign = f"{machine}.{boot}.{pid}.{int(started) + 1}", f"00000000.{boot}.9.1"
+    me, boot, pids, pid, started = owner.mine().split(".")
+    ended, foreign = f"{me}.{boot}.{pids}.{pid}.{int(started) + 1}", f"{'0' * 16}.{boot}.{pids}.9.1"
     labels = {
         "left": {owner.OWNER: ended, owner.RUN: "r1-b1-k8s"},
         "elsewhere": {owner.OWNER: foreign, owner.RUN: "r1-b2-k8s"},
@@ -919,3 +949,93 @@ def test_a_clean_up_of_bay_create_that_fails_is_told(monkeypatch: pytest.MonkeyP
     with pytest.raises(BayFailed, match="it broke"):
         command.create("k8s", name="mine")
     assert "it is not gone (it stays): coebench bay delete mine" in capsys.readouterr().err
+
+
+def _handler(answer: Any) -> Any:
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def log_message(self, *_: Any) -> None: ...
+
+        def do_GET(self) -> None:
+            self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            status, body, head = answer(self.command, self.path)
+            data = json.dumps(body).encode()
+            self.send_response(status)
+            for key, value in {"Content-Type": "application/json", "Content-Length": str(len(data)), **head}.items():
+                self.send_header(key, value)
+            self.end_headers()
+            self.wfile.write(data)
+
+        do_POST = do_GET
+
+    return Handler
+
+
+@pytest.fixture
+def paged(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> Iterator[Any]:
+    """A Keystone whose catalogue names a Magnum that is not there, and a Magnum that gives three items at a time."""
+    fake = SimpleNamespace(asked=[], loop=False, where="", of={"clusters": 8, "clustertemplates": 7})
+
+    def answer(method: str, path: str) -> Any:
+        fake.asked.append(path)
+        where, _, query = path.partition("?")
+        if where == "/v3":
+            links = [{"rel": "self", "href": f"{fake.where}/v3/"}]
+            return 200, {"version": {"id": "v3.14", "status": "stable", "links": links}}, {}
+        if where == "/v3/auth/tokens":
+            dead = {"interface": "public", "region": "R", "region_id": "R", "url": f"{fake.where}/dead/v1", "id": "e"}
+            catalog = [{"type": "container-infra", "name": "magnum", "endpoints": [dead]}]
+            domain = {"id": "default", "name": "Default"}
+            token = {"methods": ["password"], "expires_at": "2999-01-01T00:00:00.000000Z", "catalog": catalog}
+            token |= {"project": {"id": "p", "name": "p", "domain": domain}, "user": {"id": "u", "name": "u", "domain": domain}}
+            return 201, {"token": token}, {"X-Subject-Token": "t"}
+        versions = {
+            "OpenStack-API-Minimum-Version": "container-infra 1.1",
+            "OpenStack-API-Maximum-Version": "container-infra 1.10",
+        }
+        if where.rstrip("/") == "/mag/v1":
+            return 200, {"id": "v1", "clusters": []}, versions
+        what = where.removeprefix("/mag/v1/")
+        if where.startswith("/mag/v1/") and what in fake.of:
+            at = int(query.rpartition("marker=")[2] or 0)
+            items = [{"uuid": str(i), "name": f"coebench-{i}"} for i in range(at, min(at + 3, fake.of[what]))]
+            body: dict[str, Any] = {what: items}
+            if at + 3 < fake.of[what] or fake.loop:
+                following = 3 if fake.loop else at + 3
+                body["next"] = f"http://inside.example:9511/v1/{what}?limit=3&marker={following}"
+            return 200, body, versions
+        return 404, {"errors": [{"status": 404, "detail": "no"}]}, {}
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(answer))
+    server.daemon_threads = True
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    fake.where = f"http://127.0.0.1:{server.server_address[1]}"
+    monkeypatch.setenv("OS_CLIENT_CONFIG_FILE", str(tmp_path / "clouds.yaml"))
+    monkeypatch.setenv("OS_CLOUD", "c")
+    auth = {"auth_url": f"{fake.where}/v3", "username": "u", "password": "p", "project_name": "p"}
+    auth |= {"user_domain_name": "Default", "project_domain_name": "Default"}
+    fake.settings = lambda **more: (tmp_path / "clouds.yaml").write_text(
+        json.dumps({"clouds": {"c": {"auth": auth, "region_name": "R", **more}}})
+    )
+    yield fake
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.mark.parametrize("key", ["container_infra_endpoint_override", "container_infrastructure_management_endpoint_override"])
+@pytest.mark.parametrize("path", ["/mag/v1", "/mag/v1/", "/mag"])
+def test_all_parts_of_lists_come_from_the_url_that_the_settings_have(paged: Any, key: str, path: str) -> None:
+    paged.settings(**{key: paged.where + path})
+    clusters = Clusters(connect())
+    assert [c.name for c in clusters.all()] == [f"coebench-{i}" for i in range(8)]
+    assert len(clusters.templates()) == 7
+    assert not [p for p in paged.asked if p.startswith("/dead")]
+
+
+def test_a_list_without_an_end_is_told_of(paged: Any) -> None:
+    paged.settings(container_infra_endpoint_override=paged.where + "/mag/v1")
+    clusters = Clusters(connect())
+    paged.loop = True
+    with pytest.raises(BayFailed, match="has no end"):
+        clusters.all()

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import threading
+import time
+from typing import Any
+
 import pytest
 from coebench_swarm import specs
 from coebench_swarm.driver import SwarmDriver
@@ -33,3 +37,28 @@ def test_the_lab_tells_the_driver_and_prints_it(profile: str, told: str | None, 
 def test_a_delay_that_is_none_is_refused(given: str) -> None:
     with pytest.raises(BadInput, match="restart_delay is a number of seconds"):
         SwarmDriver.connect(Access(coe="swarm", url="unix:///nowhere", options={"restart_delay": given}))
+
+
+@pytest.mark.parametrize(
+    ("nodes", "said", "interval"), [({}, "every 0.1 s", 0.1), ({"n1": "tcp://n1:2375"}, "refuses its events", 0.5)]
+)
+def test_a_watch_without_events_says_that_it_polls(nodes: dict[str, str], said: str, interval: float) -> None:
+    class Daemon:
+        def events(self, **_: Any) -> Any:
+            return iter([{"message": "authorization denied by plugin"}])
+
+        def nodes(self) -> list[Any]:
+            return []
+
+        def tasks(self, **_: Any) -> list[Any]:
+            return []
+
+    driver: Any = object.__new__(SwarmDriver)
+    driver._nodes, driver._api, driver._access_url, driver._closed = nodes, Daemon(), "tcp://m:2375", False
+    driver._lock = threading.Lock()
+    driver._listener = lambda url: Daemon()
+    with driver.watch("web") as watch:
+        end = time.monotonic() + 2
+        while not watch.fallback and time.monotonic() < end:
+            time.sleep(0.02)
+        assert said in watch.fallback and watch.interval == interval

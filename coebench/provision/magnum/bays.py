@@ -12,7 +12,7 @@ from typing import Any
 
 from keystoneauth1 import exceptions as ka
 
-from ...contract import BadInput
+from ...contract import BadInput, BayFailed
 
 Rest = Callable[..., Any]  # (method, path below /v1, json=…) → the answer; raises keystoneauth's errors
 
@@ -120,10 +120,23 @@ def _cluster(bay: Mapping[str, Any]) -> _Item:
 def _pages(rest: Rest, what: str) -> list[Mapping[str, Any]]:
     """All items of a collection, which a server may give in parts."""
     found: list[Mapping[str, Any]] = []
-    path = f"/{what}"
-    while path:
-        answer = rest("GET", path).json()
+    query, seen = "", set[str]()
+    while True:
+        answer = rest("GET", f"/{what}{query}").json()
         found += answer[what]
-        following = answer.get("next") or ""
-        path = f"/{what}?{following.partition('?')[2]}" if "?" in following else ""
-    return found
+        if not (query := following(answer, seen)):
+            return found
+
+
+def following(answer: Mapping[str, Any], seen: set[str]) -> str:
+    """The query of a list's next part, "" after the last. `seen` has those of this list. Raises BayFailed if one comes again.
+
+    Of the link only the query counts: its host and path may be those that the server has behind a proxy.
+    """
+    query = str(answer.get("next") or "").partition("?")[2]
+    if not query:
+        return ""
+    if query in seen:
+        raise BayFailed(f"Magnum's list has no end: its next part is '{query}' again")
+    seen.add(query)
+    return f"?{query}"

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import logging
 import os
+import re
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from keystoneauth1 import exceptions as ka
@@ -14,7 +17,7 @@ from magnumclient.v1 import client
 from ...contract import BadInput, BayFailed
 from ...lab.magnum import plane
 from . import failures
-from .bays import Bays
+from .bays import Bays, following
 
 SERVICE = "container-infra"
 OLDEST = "container"  # the same service's type before Newton
@@ -27,10 +30,20 @@ NONE_NAMED = (
 
 
 class Cloud:
-    """A session with one project of one cloud. `lab` is the lab's own Magnum, if it is that."""
+    """A session with one project of one cloud. `lab` is the lab's own Magnum, if it is that; `override` the URL that the settings
+    have for a service in place of the catalogue's, or ""."""
 
-    def __init__(self, name: str, session: Session, region: str | None, interface: str, lab: plane.Plane | None) -> None:
+    def __init__(
+        self,
+        name: str,
+        session: Session,
+        region: str | None,
+        interface: str,
+        lab: plane.Plane | None,
+        override: Callable[[str], str] = lambda service: "",
+    ) -> None:
         self.name = name
+        self.override = override
         self.session = session
         self.region = region
         self.interface = interface
@@ -42,13 +55,24 @@ class Cloud:
         self.magnum: Any = Bays(self._v1) if self.bays else self._client()
 
     def _client(self) -> Any:
-        return client.Client(
+        made = client.Client(
             session=self.session,
+            endpoint_override=self._override(self.service) or None,
             service_type=self.service,
             interface=self.interface,
             region_name=self.region,
             api_version=f"{self.version[0]}.{self.version[1]}",
         )
+        for manager in (made.clusters, made.cluster_templates):  # the client's own takes the first page for all
+            manager.list = partial(_all, manager)
+        return made
+
+    def _override(self, service: str) -> str:
+        """The settings' own URL of a service, Magnum's with the version that its client leaves out; "" for the catalogue's."""
+        url = self.override(service).rstrip("/")
+        if not url or service not in (SERVICE, OLDEST) or re.search(r"/v\d+$", url):
+            return url
+        return f"{url}/v1"
 
     def speak_bays(self) -> None:
         """Ask by /v1/bays from now on, as is done by itself where there are no clusters."""
@@ -81,7 +105,7 @@ class Cloud:
 
     def _v1(self, method: str, path: str, **more: Any) -> Any:
         """A plain request below /v1 of Magnum. Raises keystoneauth's errors."""
-        base = str(self.session.get_endpoint(**self._filter(self.service))).rstrip("/")
+        base = self._override(self.service) or str(self.session.get_endpoint(**self._filter(self.service))).rstrip("/")
         where = base if base.endswith("/v1") else f"{base}/v1"
         headers = {"OpenStack-API-Version": f"{self.service} latest"}
         return self.session.request(f"{where}{path}", method, endpoint_filter=self._filter(self.service), headers=headers, **more)
@@ -94,15 +118,23 @@ class Cloud:
         Raises BadInput, BayFailed."""
         headers = {} if service else {"OpenStack-API-Version": f"{self.service} latest"}
         headers |= more.pop("headers", {})
+        asked = service or self.service
         try:
             return self.session.request(
-                path, method, endpoint_filter=self._filter(service or self.service), headers=headers, **more
+                path,
+                method,
+                endpoint_filter=self._filter(asked),
+                endpoint_override=self._override(asked) or None,
+                headers=headers,
+                **more,
             )
         except ka.ClientException as e:
             raise failures.told(f"asking {self.name}", e) from e
 
     def has(self, service: str) -> bool:
-        """Whether the catalogue has such a service."""
+        """Whether the catalogue, or the settings, have such a service."""
+        if self._override(service):
+            return True
         try:
             found = self.session.get_endpoint(**self._filter(service))
         except ka.ClientException:
@@ -125,11 +157,11 @@ def connect() -> Cloud:
     lab = None if named else plane.opened()
     if lab and not (lab.ready and lab.alive):
         raise BadInput("the lab's Magnum is not up any more: coebench lab down magnum, then coebench lab up magnum")
-    name, session, region, interface = _of_lab(lab) if lab else _configured(bool(named))
+    name, session, region, interface, override = (*_of_lab(lab), lambda _: "") if lab else _configured(bool(named))
     session.timeout = session.timeout or ANSWER  # the clients' own is none: one that is never answered would wait for ever
     try:
         session.get_token()
-        return Cloud(name, session, region, interface, lab)
+        return Cloud(name, session, region, interface, lab, override)
     except (ka.ClientException, mc.ClientException) as e:
         raise BadInput(str(failures.told(f"signing in at {name}", e))) from e
     except BayFailed as e:  # nothing was asked for yet, so there is nothing to take away
@@ -151,7 +183,7 @@ def _of_lab(lab: plane.Plane) -> tuple[str, Session, str | None, str]:
     return f"the lab's Magnum {lab.version}", Session(auth=auth), "RegionOne", "public"
 
 
-def _configured(named: bool) -> tuple[str, Session, str | None, str]:
+def _configured(named: bool) -> tuple[str, Session, str | None, str, Callable[[str], str]]:
     import openstack.config
     from openstack import exceptions as sdk
 
@@ -166,8 +198,9 @@ def _configured(named: bool) -> tuple[str, Session, str | None, str]:
         return (
             region.name or str(region.auth.get("auth_url")),
             region.get_session(),
-            region.region_name,
-            region.get_interface() or "public",
+            region.get_region_name(SERVICE),
+            region.get_interface(SERVICE) or "public",
+            lambda service: region.get_endpoint(service) or "",
         )
     except (sdk.ConfigException, sdk.SDKException, ka.ClientException) as e:
         raise BadInput(f"the cloud's settings can't be used: {' '.join(str(e).split())}") from e
@@ -176,3 +209,15 @@ def _configured(named: bool) -> tuple[str, Session, str | None, str]:
 def _number(text: str) -> tuple[int, int]:
     major, _, minor = text.partition(".")
     return int(major), int(minor or 0)
+
+
+def _all(manager: Any) -> list[Any]:
+    """All items of a client's manager, which a server may give in parts. Raises BayFailed if the parts have no end."""
+    found: list[Any] = []
+    seen: set[str] = set()
+    path, query = str(manager._path()), ""
+    while True:
+        _, body = manager.api.json_request("GET", path + query)
+        found += [manager.resource_class(manager, item, loaded=True) for item in body[path.rpartition("/")[2]]]
+        if not (query := following(body, seen)):
+            return found

@@ -410,7 +410,7 @@ class KubernetesDriver:
             return call()
         except ApiException as e:
             raise _error(what, e) from e
-        except (urllib3.exceptions.HTTPError, OSError) as e:
+        except (urllib3.exceptions.HTTPError, OSError, ValueError, KeyError, TypeError, AttributeError) as e:
             raise EngineError(what, f"{type(e).__name__}: {e}") from e
 
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import functools
+import json
 import logging
 import shutil
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, ClassVar, Self, TypeVar
+from typing import Any, ClassVar, ParamSpec, Self, TypeVar
 
 import requests
 import urllib3
@@ -20,6 +23,7 @@ from coebench.contract import (
     Access,
     BadInput,
     Capability,
+    CoebenchError,
     Conflict,
     EngineError,
     EngineInfo,
@@ -39,14 +43,19 @@ from coebench.contract import (
     is_service_name,
     private_folder,
 )
-from coebench.contract.tls import relax_session
 
 from . import apps, compat
+from .session import Session
 
+P = ParamSpec("P")
 T = TypeVar("T")
 __all__ = ["MesosDriver", "compat"]
 TIMEOUT = 30.0
+MASTER_TIMEOUT = 3.0  # seconds for the master's answer about agents, without which instances are listed too
+MASTER_AGAIN = 30.0  # seconds until a master that did not give it is asked again by a listing
 STEADY = 2.0  # seconds between two listings when no event comes: what an event stream that broke may hide at most
+POLL = 0.5  # seconds between two listings while there is no event stream
+GRACE = 1.0  # seconds without a stream after which a watch says that it polls; a new leader has one before
 GATHER = 0.015  # seconds between two listings at least: a change of one task is told by several events
 SILENCE = 60.0  # seconds without a byte after which an event stream is taken to be dead; Marathon keeps it alive each 15
 EVENTS = (
@@ -63,7 +72,23 @@ EVENTS = (
     "deployment_failed",
 )
 
+log = logging.getLogger(__name__)
 logging.getLogger("marathon").addHandler(logging.NullHandler())  # the client logs every 404 that is an answer here
+
+
+def _understood(call: Callable[P, T]) -> Callable[P, T]:
+    """An answer that is not of the form that Marathon and Mesos document is the engine's error."""
+
+    @functools.wraps(call)
+    def inner(*args: P.args, **kwargs: P.kwargs) -> T:
+        try:
+            return call(*args, **kwargs)
+        except CoebenchError:
+            raise
+        except (KeyError, TypeError, AttributeError, IndexError, ValueError) as e:
+            raise EngineError(call.__name__, f"the answer is not understood ({type(e).__name__}: {e})") from e
+
+    return inner
 
 
 class MesosDriver:
@@ -73,37 +98,26 @@ class MesosDriver:
     title: ClassVar[str] = "Mesos"
     contract: ClassVar[int] = 1
 
-    def __init__(self, access: Access, session: requests.Session) -> None:
+    def __init__(self, access: Access, session: Session) -> None:
         self._access = access
         self._session = session
         self._client = self._connect()
         self._info: Any = None
         self._known_versions: dict[str, dict[str, str]] = {}
+        self._master_silent = 0.0  # until when listings do not ask it
         self._nodes: dict[str, tuple[str, str]] = {}  # agent id → host name, address
         self._secrets: Path | None = None
         self._closed = False
 
     def _connect(self) -> MarathonClient:
-        a = self._access
-        return MarathonClient(
-            a.url,
-            username=a.user or None,
-            password=a.password or None,
-            auth_token=a.token or None,
-            timeout=TIMEOUT,
-            session=self._session,
-            verify=self._session.verify,
-        )
+        """The session has the login: the client would send it in Latin-1."""
+        return MarathonClient(self._access.url, timeout=TIMEOUT, session=self._session, verify=self._session.verify)
 
     @classmethod
     def connect(cls, access: Access) -> Self:
         if not access.url:
             raise BadInput("Mesos is reached by Marathon's URL; there is none in this bay's access")
-        session = requests.Session()
-        session.trust_env = False
-        session.mount("http://", requests.adapters.HTTPAdapter(pool_maxsize=32))
-        session.mount("https://", requests.adapters.HTTPAdapter(pool_maxsize=32))
-        relax_session(session)
+        session = Session(access)
         secrets = _tls(access, session)
         driver = cls(access, session)
         driver._secrets = secrets
@@ -120,10 +134,11 @@ class MesosDriver:
         if self._secrets:
             shutil.rmtree(self._secrets, ignore_errors=True)
 
+    @_understood
     def info(self) -> EngineInfo:
         try:
-            version = self._master("/version")["version"]
-        except EngineError:  # the master may be out of reach where Marathon is not
+            version = str(self._master("/version", MASTER_TIMEOUT)["version"])
+        except (EngineError, KeyError, TypeError):  # the master may be out of reach where Marathon is not
             version = "?"
         return EngineInfo(
             engine="Mesos",
@@ -149,19 +164,21 @@ class MesosDriver:
 
     # services
 
+    @_understood
     def deploy(self, spec: ServiceSpec) -> None:
         if not is_service_name(spec.name):
             raise BadInput(f"'{spec.name}' can't be a service's name: a DNS label of at most 40 characters is needed")
         app = apps.app(spec, pull_secret=self._access.options.get("pull-secret", ""))
-        self._call(f"deploying {spec.name}", lambda: self._client.create_app(app.id, app))
+        self._json(f"deploying {spec.name}", "POST", "/v2/apps", data=app.to_json(minimal=True))
 
+    @_understood
     def scale(self, service: str, instances: int) -> None:
-        ident = _known(service)
-        what = f"scaling {service}"
+        self._app(service)  # Marathon would take the request for a new app's
         # force: Marathon locks an app while a deployment is under way, and would refuse a second thought
-        if self._call(what, lambda: self._client.scale_app(ident, instances=instances, force=True)) is None:
-            raise MissingService(what, f"app {ident} does not exist")
+        body = json.dumps({"instances": instances})
+        self._json(f"scaling {service}", "PUT", f"/v2/apps{_known(service)}", {"force": "true"}, body)
 
+    @_understood
     def update(self, spec: ServiceSpec, strategy: Strategy) -> None:
         current = self._app(spec.name)
         app = apps.app(spec, strategy, self._access.options.get("pull-secret", ""))
@@ -171,16 +188,19 @@ class MesosDriver:
         how = {"partialUpdate": "false", "force": "true"}
         self._json(f"updating {spec.name}", "PUT", f"/v2/apps{app.id}", how, app.to_json(minimal=True))
 
+    @_understood
     def remove(self, service: str) -> None:
         if not is_service_name(service):
             return
         with contextlib.suppress(MissingService):
-            self._call(f"removing {service}", lambda: self._client.delete_app(apps.app_id(service), force=True))
+            self._json(f"removing {service}", "DELETE", f"/v2/apps{apps.app_id(service)}", {"force": "true"})
 
+    @_understood
     def services(self) -> tuple[str, ...]:
         listed = self._json("listing apps", "GET", "/v2/apps", {"label": apps.OURS})["apps"]
         return tuple(sorted(apps.service_of(a["id"]) for a in listed))
 
+    @_understood
     def progress(self, service: str) -> Progress:
         a = self._app(service)
         tasks = a.get("tasks") or []
@@ -200,6 +220,7 @@ class MesosDriver:
             done=not deploying and ready == len(tasks) == wanted, wanted=wanted, ready=ready, said=said, blocked=blocked
         )
 
+    @_understood
     def reach(self, service: str, routing: Routing) -> Reach:
         if routing is Routing.ENDPOINTS:
             targets = tuple((i.address, i.port) for i in self.instances(service) if i.live and i.address and i.port)
@@ -209,6 +230,7 @@ class MesosDriver:
         support = self.capabilities()[Capability(routing.value)]
         raise Unsupported(f"routing {routing.value}", support.reason)
 
+    @_understood
     def ask(self, verb: Verb, service: str = "") -> None:
         """One request (`AskingPort`): of the app, of its tasks, of all our apps."""
         path = "" if verb is Verb.LIST_ALL else _known(service)
@@ -223,6 +245,7 @@ class MesosDriver:
 
     # instances
 
+    @_understood
     def instances(self, service: str) -> tuple[Instance, ...]:
         try:
             a = self._app(service)
@@ -258,43 +281,49 @@ class MesosDriver:
         return self._nodes.get(agent, (task.get("host", ""), task.get("host", "")))
 
     def _agents(self) -> list[Any]:
-        """The master's list of agents; () where only Marathon can be reached, whose word for a host is its address too."""
+        """The master's list of agents; () where only Marathon can be reached, whose word for a host is its address too. A master
+        that does not answer is not asked again for a while: every listing would wait for it."""
+        if time.monotonic() < self._master_silent:
+            return []
         try:
-            return list(self._master("/slaves")["slaves"])
-        except EngineError:
+            return list(self._master("/slaves", MASTER_TIMEOUT)["slaves"])
+        except (EngineError, KeyError, TypeError) as e:
+            if not self._master_silent:
+                log.warning("The Mesos master does not tell of its agents, so hosts are as Marathon names them: %s", e)
+            self._master_silent = time.monotonic() + MASTER_AGAIN
             return []
 
-    def _alone(self) -> requests.Session:
+    def _alone(self) -> Session:
         """A session of its own for a stream, which is ended from another thread: that must never be a connection that goes back
         to where requests take theirs from."""
-        session = requests.Session()
-        session.trust_env = False
+        session = Session(self._access)
         session.verify, session.cert = self._session.verify, self._session.cert
-        relax_session(session)
         return session
 
     def watch(self, service: str) -> Watch:
+        """Events say when to list. Without them, the app is listed every POLL seconds, and the watch says so."""
         stirred = threading.Event()
         streams: list[requests.Response] = []
         lock = threading.Lock()
+        state = _Stream()
 
         def listen(watch: FollowingWatch) -> None:
             with self._alone() as session:
-                while not watch.closed.is_set():
+                while not watch.closed.is_set() and not state.refused:
                     hear(watch, session)
                     watch.closed.wait(0.2)
 
-        def hear(watch: FollowingWatch, session: requests.Session) -> None:
+        def hear(watch: FollowingWatch, session: Session) -> None:
             try:
                 with session.get(
                     self._access.url.rstrip("/") + "/v2/events",
                     params=[("event_type", kind) for kind in EVENTS],
-                    headers={"Accept": "text/event-stream", **self._token()},
-                    auth=self._auth(),
+                    headers={"Accept": "text/event-stream"},
                     stream=True,
                     timeout=(TIMEOUT, SILENCE),
                 ) as answer:
-                    answer.raise_for_status()
+                    if not state.take(answer):
+                        return
                     with lock:
                         streams[:] = [answer]
                     if watch.closed.is_set():
@@ -302,19 +331,30 @@ class MesosDriver:
                     stirred.set()  # what happened before we listened
                     for line in _lines(answer):
                         if apps.concerns(line, service):
+                            state.heard = True
                             stirred.set()
-            except (requests.RequestException, urllib3.exceptions.HTTPError, OSError, AttributeError, ValueError):
-                pass  # the scheduler is away, or was silent for too long: ask again until it is back
+            except EngineError as e:  # a redirect that can't be followed
+                state.refused = state.trouble = str(e)
+            except (requests.RequestException, urllib3.exceptions.HTTPError, OSError, AttributeError, ValueError) as e:
+                # the scheduler is away, or was silent for too long: ask again until it is back
+                state.trouble = f"the event stream breaks ({type(e).__name__})"
+            finally:
+                state.ended()
 
         def follow(watch: FollowingWatch) -> None:
             thread = threading.Thread(target=listen, args=(watch,), name="marathon events", daemon=True)
             thread.start()
+            told, first = True, True
             while not watch.closed.is_set():
                 stirred.clear()
-                with contextlib.suppress(EngineError):  # away: what was lost is found at the next listing
-                    watch.snapshot(self.instances(service))
+                try:
+                    changed = watch.snapshot(self.instances(service))
+                    state.judge(watch, late=changed and not told and not first)
+                    first = False
+                except EngineError:  # away: what was lost is found at the next listing
+                    state.away()
                 watch.closed.wait(GATHER)
-                stirred.wait(STEADY)
+                told = stirred.wait(STEADY if state.open else POLL)
             thread.join(timeout=2)
 
         def on_close() -> None:
@@ -326,10 +366,12 @@ class MesosDriver:
 
         return FollowingWatch(follow, on_close)
 
+    @_understood
     def kill(self, instance: Instance) -> None:
-        ident = apps.app_id(instance.service)
-        self._call(f"killing {instance.id}", lambda: self._client.kill_task(ident, instance.id))
+        path = f"/v2/apps{apps.app_id(instance.service)}/tasks/{instance.id}"
+        self._json(f"killing {instance.id}", "DELETE", path)
 
+    @_understood
     def logs(self, instance: Instance, lines: int = 50) -> str:
         agents = {s["hostname"]: s["pid"].rsplit("@", 1)[1] for s in self._master("/slaves")["slaves"]}
         agent = agents.get(instance.node or "")
@@ -357,12 +399,15 @@ class MesosDriver:
 
     # nodes
 
+    @_understood
     def nodes(self) -> tuple[Node, ...]:
         return tuple(apps.node(s) for s in self._master("/slaves")["slaves"])
 
+    @_understood
     def drain(self, node: str) -> None:
         self._agent_call(node, "DRAIN_AGENT", "drain_agent")
 
+    @_understood
     def undrain(self, node: str) -> None:
         self._agent_call(node, "REACTIVATE_AGENT", "reactivate_agent")
 
@@ -392,28 +437,32 @@ class MesosDriver:
                     return f"no offer fits: {', '.join(reasons)}"
         return ""
 
-    def _auth(self) -> tuple[str, str] | None:
-        return (self._access.user, self._access.password) if self._access.user else None
-
-    def _token(self) -> dict[str, str]:
-        return {"Authorization": f"token={self._access.token}"} if self._access.token else {}
-
     def _json(self, what: str, method: str, path: str, params: Mapping[str, str] | None = None, data: str | None = None) -> Any:
         """An answer of Marathon as plain JSON."""
         return self._call(what, lambda: self._client._do_request(method, path, params=params, data=data).json())
 
-    def _master(self, path: str) -> Any:
+    def _master(self, path: str, timeout: float = TIMEOUT) -> Any:
         """An answer of the Mesos master that Marathon names."""
-        return self._get(self._master_url() + path)
+        return self._get(self._master_url() + path, timeout=timeout)
 
     def _master_url(self) -> str:
-        """As the access says, else as Marathon does."""
-        own = self._access.options.get("master", "").rstrip("/")
-        return own or f"http://{self._info['marathon_config']['master']}"
+        """As the access says, else as Marathon does. Raises EngineError where that is a path of ZooKeeper's alone."""
+        if own := self._access.options.get("master", "").rstrip("/"):
+            return own
+        config = self._info.get("marathon_config") or {}
+        named = str(config.get("master") or "")
+        if named.startswith(("http://", "https://")):
+            return named.rstrip("/")
+        if named and "/" not in named and "," not in named:
+            return f"http://{named}"
+        if leader := str(config.get("mesos_leader_ui_url") or self._info.get("mesos_leader_ui_url") or "").rstrip("/"):
+            return leader
+        said = f"names its master as '{named}'" if named else "names no master"
+        raise EngineError("asking the Mesos master", f"Marathon {said}: give the option master=http://HOST:5050")
 
-    def _get(self, url: str, params: Mapping[str, Any] | None = None) -> Any:
+    def _get(self, url: str, params: Mapping[str, Any] | None = None, timeout: float = TIMEOUT) -> Any:
         def ask() -> Any:
-            answer = self._session.get(url, params=params, timeout=TIMEOUT)
+            answer = self._session.get(url, params=params, timeout=timeout)
             answer.raise_for_status()
             return answer.json()
 
@@ -432,8 +481,56 @@ class MesosDriver:
             said = f"{e.error_message} {getattr(e, 'error_details', '') or ''}"
             kind = Conflict if "already exists" in said else EngineError
             raise kind(what, said) from e
-        except (MarathonError, requests.RequestException, OSError, ValueError) as e:
+        except (MarathonError, requests.RequestException, OSError, ValueError, KeyError, TypeError, AttributeError) as e:
             raise EngineError(what, f"{type(e).__name__}: {e}") from e
+
+
+class _Stream:
+    """What is known of a watch's event stream."""
+
+    def __init__(self) -> None:
+        self.open = False
+        self.heard = False  # an event about the service, on this stream
+        self.refused = ""  # why it will not be had
+        self.trouble = "no event stream is answered"
+        self._opened = 0.0
+        self._missing = time.monotonic()  # since when there is none, while Marathon answers
+
+    def take(self, answer: requests.Response) -> bool:
+        """Whether an answer is a stream."""
+        kind = answer.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+        if answer.status_code == 200 and kind in ("", "text/event-stream"):
+            self.open, self.heard, self._opened = True, False, time.monotonic()
+            return True
+        said = f"{answer.status_code} {answer.reason or ''}".strip() if answer.status_code != 200 else kind
+        self.trouble = f"the event stream is answered with {said}"
+        if answer.status_code < 500:
+            self.refused = self.trouble
+        return False
+
+    def ended(self) -> None:
+        if self.open:
+            if self.heard or time.monotonic() - self._opened >= GRACE:
+                self._missing = time.monotonic()
+            self.trouble = "the event stream ends"
+        self.open = False
+
+    def away(self) -> None:
+        """Marathon does not answer at all: that is not the stream's fault."""
+        if not self.open:
+            self._missing = time.monotonic()
+
+    def judge(self, watch: FollowingWatch, late: bool) -> None:
+        """After a listing: say that the watch polls, where it does. `late`: the listing found what no event had told of."""
+        if watch.fallback:
+            return
+        now = time.monotonic()
+        usable = self.open and (self.heard or now - self._opened >= GRACE)
+        missing = 0.0 if usable else now - self._missing
+        if self.refused or missing > GRACE or (late and not self.open and missing > POLL / 2):
+            watch.poll(f"{self.refused or self.trouble}: the app is listed every {POLL:g} s", POLL)
+        elif late and self.open and not self.heard:
+            watch.poll(f"the event stream tells of nothing: the app is listed every {STEADY:g} s", STEADY)
 
 
 def _tls(access: Access, session: requests.Session) -> Path | None:

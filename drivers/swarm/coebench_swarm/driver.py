@@ -318,6 +318,9 @@ class SwarmDriver:
                         return
                     stirred.set()  # what happened before we listened
                     for event in events:
+                        if "Type" not in event:  # an error's body
+                            watch.poll(f"a daemon refuses its events: tasks are listed every {SLOW_POLL} s", SLOW_POLL)
+                            break
                         if event.get("Type") != "service" or event["Actor"]["Attributes"].get("name") == service:
                             stirred.set()
                 watch.closed.wait(RETRY)  # the node is away: its instances are seen from the manager meanwhile
@@ -354,7 +357,7 @@ class SwarmDriver:
                     with contextlib.suppress(Exception):
                         stream.close()
 
-        return FollowingWatch(follow, on_close, "" if self._nodes else f"tasks are listed every {POLL} s")
+        return FollowingWatch(follow, on_close, *(() if self._nodes else (f"tasks are listed every {POLL} s", POLL)))
 
     def _listener(self, url: str) -> Any:
         """A client without a time limit, for streams: one for each daemon, shared by all watches."""
@@ -429,7 +432,7 @@ class SwarmDriver:
         except APIError as e:
             kind = {404: MissingService, 409: Conflict}.get(e.status_code, EngineError)
             raise kind(what, str(e.explanation or e)) from e
-        except (DockerException, requests.RequestException, OSError) as e:
+        except (DockerException, requests.RequestException, OSError, ValueError, KeyError, TypeError, AttributeError) as e:
             raise EngineError(what, f"{type(e).__name__}: {e}") from e
 
 
