@@ -27,6 +27,7 @@ from ..contract import (
     Unplaceable,
     Watch,
 )
+from .following import interruptions
 
 TICK = 1.0  # seconds between two looks at the deadline while nothing happens
 STUCK = 3  # seconds without any event after which the engine is asked whether it can go on
@@ -115,7 +116,10 @@ class Crowd:
     def _engine(self, service: str, watch: Watch) -> None:
         try:
             while not self._stop.is_set() and self._watches.get(service) is watch:
-                if (change := watch.next(0.2)) is not None:
+                change = watch.next(0.2)
+                for said in interruptions(watch):
+                    self.trial.observe("watch.interrupted", service=service, said=said)
+                if change is not None:
                     i = change.instance
                     if change.kind != "removed" and i.live and i.address and i.port and i.id not in self._probed:
                         with self._lock:  # its first answer must not come before we know whose it is

@@ -6,6 +6,7 @@ is told, and the prober says when it answered. All that both say is observed, so
     instance {service, id, state, engine_state, node, address, port, version, reason, claims}   the engine's word
     gone     {service, id}                                                                     it lists it no more
     answer   {service, instance, version, started, tries, kind, error}                          the prober's
+    watch.interrupted {service, said}    the engine's stream broke off and was begun again: its word may have come late
 """
 
 from __future__ import annotations
@@ -13,9 +14,10 @@ from __future__ import annotations
 import queue
 import threading
 import time
+from collections.abc import Iterator
 from types import TracebackType
 
-from ..contract import Answer, Change, Deadline, EngineError, Instance, InstanceState, Target, Trial, Unplaceable
+from ..contract import Answer, Change, Deadline, EngineError, Instance, InstanceState, Target, Trial, Unplaceable, Watch
 
 TICK = 1.0  # seconds between two looks at the deadline while nothing happens
 
@@ -58,6 +60,8 @@ class Following:
         try:
             while not self._stop.is_set():
                 change = self._watch.next(0.2)
+                for said in interruptions(self._watch):
+                    self.trial.observe("watch.interrupted", service=self.service, said=said)
                 if change is None:
                     continue
                 i = change.instance
@@ -159,6 +163,13 @@ class Following:
         if self.said:
             words.add(self.said)
         return f"{len(self.answered)} have answered; the engine says: {'; '.join(sorted(words)) or 'nothing'}"[:400]
+
+
+def interruptions(watch: Watch) -> Iterator[str]:
+    """Why a watch's stream broke off since this was last asked; a driver's own kind of watch may not tell."""
+    told: queue.SimpleQueue[str] | None = getattr(watch, "interruptions", None)
+    while told is not None and not told.empty():
+        yield told.get()
 
 
 def until_answering(following: Following, wanted: int, deadline: Deadline, claims: bool = True) -> None:
