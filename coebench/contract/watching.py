@@ -31,6 +31,7 @@ class FollowingWatch:
     ) -> None:
         self.fallback = fallback
         self.interval = interval
+        self.interruptions: queue.SimpleQueue[str] = queue.SimpleQueue()  # why the stream broke off, for who records it
         self.closed = threading.Event()
         self._on_close = on_close
         self._queue: queue.SimpleQueue[Change | EngineError | None] = queue.SimpleQueue()
@@ -76,6 +77,10 @@ class FollowingWatch:
                 self._put(instance, seen)
             elif self._known.pop(instance.id, None):
                 self._queue.put(Change("removed", instance, seen))
+
+    def interrupt(self, said: str) -> None:
+        """The stream broke off and is begun again: changes may be seen late."""
+        self.interruptions.put(said)
 
     def _put(self, instance: Instance, seen: float) -> None:
         old = self._known.get(instance.id)

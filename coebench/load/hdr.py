@@ -37,6 +37,7 @@ _COOKIE = 0x1C849303 | 0x10
 _COMPRESSED = 0x1C849304 | 0x10
 _HEAD = struct.Struct(">iiiiqqd")
 _SIZE = _HEAD.size
+_MOST = _SIZE + 9 * SLOTS  # bytes: a number for each slot, of the longest form
 
 
 class OddHistogram(ValueError):
@@ -96,7 +97,12 @@ def payload(text: str | bytes) -> bytes:
         data = binascii.a2b_base64(text)
         if int.from_bytes(data[:4], "big") != _COMPRESSED:
             raise OddHistogram("not an HdrHistogram V2, compressed")
-        plain = zlib.decompress(data[8:])
+        unpacking = zlib.decompressobj()
+        plain = unpacking.decompress(data[8:], _MOST)
+        if unpacking.unconsumed_tail:
+            raise OddHistogram(f"it unpacks to more than {_MOST} bytes")
+        if not unpacking.eof:
+            raise OddHistogram("it breaks off")
         cookie, length, offset, digits, lowest, highest, _ = _HEAD.unpack_from(plain)
     except (binascii.Error, zlib.error, struct.error, ValueError) as e:
         raise OddHistogram(str(e)) from None

@@ -28,6 +28,7 @@ from .flow import AgentFlow
 from .recruits import Recruits, recruit
 
 SERVICE = "coebench-prober"
+CHECK = 2.0  # seconds between two questions to the engine whether it can be started at all
 
 
 class BayProber:
@@ -58,6 +59,7 @@ class BayProber:
                     raise PhaseTimeout("starting the prober", timeout, last or "no instance of it was ever listed")
                 change = watch.next(min(left, 1.0))
                 if change is None:
+                    self._check()
                     continue
                 i = change.instance
                 last = f"{i.id}: {i.engine_state} {i.reason}".strip()
@@ -65,7 +67,8 @@ class BayProber:
                     self._connect(i.id, i.published, deadline)
 
     def _connect(self, ident: str, published: tuple[str, int], deadline: float) -> None:
-        """An address may be told before anybody listens there."""
+        """An address may be told before anybody listens there, or where nobody ever will."""
+        check = time.monotonic() + CHECK
         while True:
             try:
                 self._agents[ident] = Agent(*published, secret=self._secret)
@@ -73,7 +76,15 @@ class BayProber:
             except EngineError:
                 if time.monotonic() > deadline:
                     raise
-                time.sleep(0.02)
+            if time.monotonic() > check:
+                self._check()
+                check = time.monotonic() + CHECK
+            time.sleep(0.02)
+
+    def _check(self) -> None:
+        """Raises EngineError, with the engine's words, if it says that the prober can't be started."""
+        if blocked := self._driver.progress(SERVICE).blocked:
+            raise EngineError("starting the prober", blocked)
 
     def stop(self) -> None:
         """Disconnect and remove the service."""

@@ -11,12 +11,13 @@ from collections.abc import Callable
 
 from msgspec.structs import replace
 
-from ..contract import Driver, EngineError, Instance, LoadPlan, PhaseTimeout, ServiceSpec, Workload
+from ..contract import Driver, EngineError, Instance, InstanceState, LoadPlan, PhaseTimeout, ServiceSpec, Workload
 from . import secret
 from .coordinator import Coordinator
 
 GENERATORS = "coebench-generators"
 RELAY = "coebench-relay"
+STUCK = 2  # s without any event after which the engine is asked whether it can go on
 PATIENCE = 20.0  # s for generators that the engine calls live to answer or to register
 
 
@@ -58,8 +59,10 @@ def recruit(driver: Driver, workload: Workload, count: int, inside: bool, timeou
 def _live(
     driver: Driver, spec: ServiceSpec, usable: Callable[[Instance], bool], deadline: float, timeout: float
 ) -> list[Instance]:
-    """Deploy and wait until as many instances as asked for are live and usable."""
+    """Deploy and wait until as many instances as asked for are live and usable. Raises EngineError, with the engine's words, as
+    soon as it says that they can't be made."""
     found: dict[str, Instance] = {}
+    quiet = 0
     last = "no instance of it was ever listed"
     with driver.watch(spec.name) as watch:
         driver.deploy(spec)
@@ -69,11 +72,15 @@ def _live(
                 raise PhaseTimeout(f"starting {spec.name}", timeout, f"{len(found)} of {spec.instances}; {last}")
             change = watch.next(min(left, 1.0))
             if change is None:
+                quiet += 1
+                if quiet >= STUCK and (blocked := driver.progress(spec.name).blocked):
+                    raise EngineError(f"starting {spec.name}", blocked)
                 continue
+            quiet = 0
             i = change.instance
             last = f"{i.id}: {i.engine_state} {i.reason}".strip()
             if change.kind == "removed" or not i.live:
                 found.pop(i.id, None)
-            elif usable(i):
+            elif i.state in (InstanceState.RUNNING, InstanceState.READY) and usable(i):  # else nobody listens there yet
                 found[i.id] = i
     return list(found.values())

@@ -27,7 +27,7 @@ from ..contract import (
     Unplaceable,
     Watch,
 )
-from .following import tell_fallback
+from .following import interruptions, tell_fallback
 
 TICK = 1.0  # seconds between two looks at the deadline while nothing happens
 STUCK = 3  # seconds without any event after which the engine is asked whether it can go on
@@ -117,6 +117,8 @@ class Crowd:
             while not self._stop.is_set() and self._watches.get(service) is watch:
                 change = watch.next(0.2)
                 told = tell_fallback(self.trial, service, watch, told)
+                for said in interruptions(watch):
+                    self.trial.observe("watch.interrupted", service=service, said=said)
                 if change is not None:
                     i = change.instance
                     if change.kind != "removed" and i.live and i.address and i.port and i.id not in self._probed:

@@ -7,6 +7,7 @@ is told, and the prober says when it answered. All that both say is observed, so
     gone     {service, id}                                                                     it lists it no more
     answer   {service, instance, version, started, tries, kind, error}                          the prober's
     watch.fallback {service, how, seconds}                 the watch looks every so many seconds (0: not told); none is pushed
+    watch.interrupted {service, said}    the engine's stream broke off and was begun again: its word may have come late
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from __future__ import annotations
 import queue
 import threading
 import time
+from collections.abc import Iterator
 from types import TracebackType
 
 from ..contract import Answer, Change, Deadline, EngineError, Instance, InstanceState, Target, Trial, Unplaceable, Watch
@@ -68,6 +70,8 @@ class Following:
             while not self._stop.is_set():
                 change = self._watch.next(0.2)
                 self._poll_told()
+                for said in interruptions(self._watch):
+                    self.trial.observe("watch.interrupted", service=self.service, said=said)
                 if change is None:
                     continue
                 i = change.instance
@@ -173,6 +177,13 @@ class Following:
         if self.said:
             words.add(self.said)
         return f"{len(self.answered)} have answered; the engine says: {'; '.join(sorted(words)) or 'nothing'}"[:400]
+
+
+def interruptions(watch: Watch) -> Iterator[str]:
+    """Why a watch's stream broke off since this was last asked; a driver's own kind of watch may not tell."""
+    told: queue.SimpleQueue[str] | None = getattr(watch, "interruptions", None)
+    while told is not None and not told.empty():
+        yield told.get()
 
 
 def until_answering(following: Following, wanted: int, deadline: Deadline, claims: bool = True) -> None:

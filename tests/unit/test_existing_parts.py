@@ -10,11 +10,13 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import docker
 import pytest
+from coebench_docker import certificates
+from coebench_swarm import driver as swarm
+from coebench_swarm import tasks
 from coebench_swarm.driver import SwarmDriver
 
-from coebench.contract import BadInput, Bay, BaySpec, EngineError, Host, NodeFault, Role, ServiceSpec, Unsupported
+from coebench.contract import Access, BadInput, Bay, BaySpec, EngineError, Host, NodeFault, Role, ServiceSpec, Unsupported
 from coebench.provision.existing import ExistingProvisioner, kubeconfig, options
 from coebench.runner.bays import TrialBays
 
@@ -202,18 +204,78 @@ def test_kubeconfigs_are_merged_as_kubectl_does(tmp_path: Path, monkeypatch: pyt
         kubeconfig.read(str(empty), "")
 
 
-def test_what_docker_login_left_goes_with_swarms_services(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """So that nodes can pull from a registry that wants a login."""
-    auth = base64.b64encode(b"user:word").decode()
-    (tmp_path / "config.json").write_text(json.dumps({"auths": {"r.example:5000": {"auth": auth}}}))
+HUB = "https://index.docker.io/v1/"
+
+
+@pytest.mark.parametrize(
+    "url, images, image, user",
+    [
+        ("https://127.0.0.1:9", "r.example:5000/b", "r.example:5000/b/coebench-http:v1", "own"),
+        ("unix:///nowhere", "r.example:5000/b/", "r.example:5000/b/coebench-http:v1", "own"),
+        ("https://127.0.0.1:9", "docker.io/me", "docker.io/me/coebench-http:v1", "hub"),
+        ("https://127.0.0.1:9", "me", "me/coebench-http:v1", "hub"),
+        ("https://127.0.0.1:9", "r.example:5000/b", "coebench-http:v1", ""),  # of another registry
+        ("https://127.0.0.1:9", "other.example", "other.example/coebench-http:v1", ""),  # which nobody logged in to
+        ("https://127.0.0.1:9", "", "r.example:5000/b/coebench-http:v1", ""),  # not asked for
+        ("https://127.0.0.1:9", "", "coebench-http:v1", ""),
+        ("tcp://127.0.0.1:9", "r.example:5000/b", "r.example:5000/b/coebench-http:v1", ""),  # in the clear
+        ("http://127.0.0.1:9", "docker.io/me", "docker.io/me/coebench-http:v1", ""),
+    ],
+)
+def test_what_docker_login_left_goes_only_with_images_of_that_registry(
+    url: str, images: str, image: str, user: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So that nodes can pull from a registry that wants a login, and nobody else gets it."""
+    auths = {
+        name: {"auth": base64.b64encode(f"{who}:word".encode()).decode()}
+        for name, who in (("r.example:5000", "own"), (HUB, "hub"))
+    }
+    (tmp_path / "config.json").write_text(json.dumps({"auths": auths}))
     monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path))
-    api = docker.APIClient(base_url="tcp://127.0.0.1:9", version="1.41")
+    monkeypatch.setattr(swarm.Client, "_retrieve_server_version", lambda self: "1.41")
+    monkeypatch.setattr(swarm.Client, "info", lambda self: {"Swarm": {"ControlAvailable": True}})
+    monkeypatch.setattr(swarm.Client, "networks", lambda self, **_: [{"Name": "coebench"}])
     sent: list[Any] = []
-    monkeypatch.setattr(api, "_post_json", lambda url, data, **more: sent.append(more))
+    monkeypatch.setattr(swarm.Client, "_post_json", lambda self, url, data, **more: sent.append(more.get("headers") or {}))
+    monkeypatch.setattr(swarm.Client, "_result", lambda *_: {})
+    bay = SwarmDriver.connect(Access(coe="swarm", url=url, options={"images": images} if images else {}))
+    bay.deploy(ServiceSpec(name="x", image=image, instances=1))
+    bay.close()
+    header = json.loads(base64.urlsafe_b64decode(sent[0].get("X-Registry-Auth", "e30=")))
+    assert header.get("username", "") == user
+
+
+def test_plain_docker_knows_no_login(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "config.json").write_text(json.dumps({"auths": {HUB: {"auth": base64.b64encode(b"user:word").decode()}}}))
+    monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path))
+    api = certificates.Client(base_url="tcp://127.0.0.1:9", version="1.41")
+    sent: list[Any] = []
+    monkeypatch.setattr(api, "_post", lambda url, **more: sent.append(more["headers"]))
+    monkeypatch.setattr(api, "_raise_for_status", lambda *_: None)
     monkeypatch.setattr(api, "_result", lambda *_: {})
-    driver = SwarmDriver(api, "", {}, None, None, "no")
-    for image in ("r.example:5000/b/coebench-http:v1", "coebench-http:v1"):
-        driver.deploy(ServiceSpec(name="x", image=image, instances=1))
-    header = json.loads(base64.urlsafe_b64decode(sent[0]["headers"]["X-Registry-Auth"]))
-    assert (header["username"], header["password"]) == ("user", "word")
-    assert sent[1]["headers"] == {}
+    api.pull("coebench-http", tag="v1")
+    assert sent == [{}]
+
+
+@pytest.mark.parametrize(
+    "status, manager, address",
+    [
+        ("10.0.0.2", "10.0.0.9:2377", "10.0.0.2"),
+        ("0.0.0.0", "10.0.0.9:2377", "10.0.0.9"),
+        ("", "10.0.0.9:2377", "10.0.0.9"),
+        ("127.0.0.1", "10.0.0.9:2377", "10.0.0.9"),
+        ("::", "[fd00::9]:2377", "fd00::9"),
+        ("::1", "[fd00::9]:2377", "fd00::9"),
+        ("::ffff:0.0.0.0", "10.0.0.9:2377", "10.0.0.9"),
+        ("0.0.0.0", "manager.example:2377", "manager.example"),
+        ("0.0.0.0", "0.0.0.0:2377", ""),
+        ("0.0.0.0", "", ""),
+    ],
+)
+def test_a_leaders_address_is_one_that_others_reach(status: str, manager: str, address: str) -> None:
+    node = {"ID": "n", "Description": {}, "Spec": {"Availability": "active"}, "Status": {"Addr": status, "State": "ready"}}
+    node |= {"ManagerStatus": {"Addr": manager}} if manager else {}
+    assert tasks.node(node).address == address
+    ports = {"Ports": [{"PublishedPort": 81}]}
+    task = {"ID": "t", "NodeID": "n", "CreatedAt": "2026-01-01T00:00:00Z", "Status": {"State": "running", "PortStatus": ports}}
+    assert tasks.instance(task, "x", {"n": node}).published == ((address, 81) if address else None)

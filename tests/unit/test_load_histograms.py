@@ -124,3 +124,21 @@ def test_ten_thousand_are_merged_in_seconds_not_minutes() -> None:
         hdr.add_many(rows, [hdr.payload(e) for e in encoded], [0] * 50, [1] * 50)
     assert time.process_time() - begun < 10
     assert int(rows.sum()) == 50 * 200 * 1000
+
+
+def test_a_text_that_unpacks_without_end_costs_no_memory() -> None:
+    """2 MiB that would unpack to 2 GiB: refused before more is unpacked than a histogram can have."""
+    import base64
+    import tracemalloc
+    import zlib
+
+    packer = zlib.compressobj(9)
+    packed = b"".join(packer.compress(bytes(1 << 20)) for _ in range(256)) + packer.flush()
+    text = base64.b64encode(struct.pack(">ii", 0x1C849304 | 0x10, len(packed)) + packed)
+    tracemalloc.start()
+    try:
+        with pytest.raises(hdr.OddHistogram, match="unpacks to more than"):
+            hdr.payload(text)
+        assert tracemalloc.get_traced_memory()[1] < 16 << 20
+    finally:
+        tracemalloc.stop()

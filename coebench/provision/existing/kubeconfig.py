@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import os
+import shutil
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -71,15 +72,38 @@ def _alone(found: dict[str, dict[str, Named]], context: str) -> str:
     chosen = found["contexts"][context]
     parts: dict[str, Any] = {"contexts": [{"name": context, "context": chosen.fields}]}
     for kind in ("clusters", "users"):
-        name = chosen.fields.get(kind[:-1], "")
+        name = chosen.fields.get(kind[:-1]) or ""
+        if kind == "users" and not name:  # anonymous, as kubectl is then
+            parts[kind] = []
+            continue
         if name not in found[kind]:
             raise BadInput(f"{chosen.path}: context '{context}' names {kind[:-1]} '{name}', which is not there")
         path, fields = found[kind][name]
         fields = fields | {f: str((path.parent / fields[f]).resolve()) for f in FILES if fields.get(f)}
+        if isinstance(fields.get("exec"), dict):
+            fields["exec"] = _plugin(fields["exec"], path)
         parts[kind] = [{"name": name, kind[:-1]: fields}]
         if kind == "users" and (pem := _certificate(fields, path)):
             certificates.check(pem, f"the client certificate of user '{name}' in {path}")
     return json.dumps({"apiVersion": "v1", "kind": "Config", "current-context": context, **parts})
+
+
+def _plugin(given: dict[str, Any], path: Path) -> dict[str, Any]:
+    """An exec plug-in whose command does not depend on where coebench runs. Raises BadInput if it is not there."""
+    command = str(given.get("command") or "")
+    if not command:
+        raise BadInput(f"{path}: an exec plug-in has no command")
+    if "/" in command:  # beside the kubeconfig, as kubectl finds it
+        command = os.path.abspath(path.parent / command)
+    if not shutil.which(command):
+        hint = " ".join(str(given.get("installHint") or "").split())
+        raise BadInput(f"{path}: the exec plug-in {command} is not there or can't be run{f': {hint}' if hint else ''}")
+    return given | {"command": command}
+
+
+def insecure(text: str) -> bool:
+    """Whether a kubeconfig, as `read` gives it, says that the server's certificate is not to be checked."""
+    return any(c["cluster"].get("insecure-skip-tls-verify") for c in json.loads(text)["clusters"])
 
 
 def _certificate(user: dict[str, Any], path: Path) -> str:

@@ -39,13 +39,15 @@ from ...contract import (
     Unsupported,
     own_folder,
 )
-from . import options, rights
+from . import kubeconfig, options, rights
 
 GONE = 120.0  # seconds that coebench's services may take to go
 AGAIN = 20.0  # seconds for which a clean-up that an engine refuses is tried again
 HOOK = 120.0  # seconds that a node's command may take
 FAULTS = (NodeFault.CRASH, NodeFault.CUT)  # what a node's command is asked for
 NOTE = "an existing cluster: its settings, its size and what else runs on it are its own"
+
+INSECURE = "its API server's certificate is not checked: the kubeconfig says insecure-skip-tls-verify"
 
 
 class ExistingProvisioner:
@@ -103,6 +105,8 @@ class ExistingProvisioner:
             notes: tuple[str, ...] = (NOTE,)
         except EngineError as e:
             nodes, notes = (), (NOTE, f"its nodes can't be listed ({e.said or e})")
+        if access.kubeconfig and kubeconfig.insecure(access.kubeconfig):
+            notes = (*notes, INSECURE)
         observe("bay.nodes")
         return Bay(
             name=name,

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import docker
+from docker import auth
 from docker.tls import TLSConfig
 
 from coebench.contract import Access, private_folder
@@ -14,7 +15,16 @@ from coebench.contract.tls import relax_session
 
 
 class Client(docker.APIClient):
-    """Trusts the access's own certificates, also where REQUESTS_CA_BUNDLE is set: requests would let that win."""
+    """Trusts the access's own certificates, also where REQUESTS_CA_BUNDLE is set: requests would let that win. It knows none of
+    the logins that `docker login` left, since nothing here pulls."""
+
+    @property
+    def _auth_configs(self) -> auth.AuthConfig:
+        return auth.AuthConfig({})
+
+    @_auth_configs.setter
+    def _auth_configs(self, value: auth.AuthConfig) -> None:
+        """What was found in the user's files is left there."""
 
     def merge_environment_settings(self, url: Any, proxies: Any, stream: Any, verify: Any, cert: Any) -> Any:
         own = self.verify if verify is None else verify

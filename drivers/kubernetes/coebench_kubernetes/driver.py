@@ -11,8 +11,9 @@ from typing import Any, ClassVar, Self, TypeVar
 
 import urllib3
 import yaml
-from kubernetes import client, config
+from kubernetes import client
 from kubernetes.client.exceptions import ApiException
+from kubernetes.config import ConfigException
 
 from coebench.contract import (
     Access,
@@ -40,12 +41,17 @@ from coebench.contract import (
 )
 from coebench.contract.tls import relax
 
-from . import pods, rights, specs
+from . import logins, pods, rights, specs
 
 NAMESPACE = "coebench"
 TIMEOUT = 30.0  # seconds for an answer
 SILENCE = 90.0  # seconds without a byte after which a watch's stream is taken to be dead; a bookmark comes each minute
 TERMINATING = 60.0  # seconds that a namespace may take to go
+PASSING = (408, 410, 429, 500, 502, 503, 504)  # answers to a watch after which it lists again
+TRIES = 8  # so many times without an event in between
+PATIENCE = 60.0  # and for so many seconds
+LONGEST = 10.0  # seconds of a server's Retry-After that are honoured
+SHORT = 0.5  # seconds; a stream that ends sooner without an event was of no use
 T = TypeVar("T")
 
 
@@ -98,16 +104,16 @@ class KubernetesDriver:
         configuration = client.Configuration()
         try:
             content = yaml.safe_load(access.kubeconfig)
-            # The client keeps keys in files until the process ends, shared by all connections that use them.
-            where = str(private_folder())
-            config.load_kube_config_from_dict(content, client_configuration=configuration, temp_file_path=where)
-        except (config.ConfigException, yaml.YAMLError, KeyError, TypeError) as e:
-            raise BadInput(f"the kubeconfig can't be used: {' '.join(str(e).split())}") from e
+        except yaml.YAMLError as e:
+            raise BadInput(f"the kubeconfig can't be used: {' '.join(str(e).split())}") from None
+        # The client keeps keys in files until the process ends, shared by all connections that use them.
+        impersonated = logins.load(content, configuration, str(private_folder()))
         configuration.connection_pool_maxsize = 32
         configuration.retries = False  # a retry would be hidden in a latency
         api, streams = client.ApiClient(configuration), client.ApiClient(configuration)
         for each in (api, streams):
             relax(each.rest_client.pool_manager)
+            logins.impersonating(each.rest_client, impersonated)
         _have_patience(api.rest_client, TIMEOUT)
         driver = cls(api, streams, access.options)
         driver._call("reaching the API server", lambda: client.VersionApi(driver._api).get_code())
@@ -243,13 +249,15 @@ class KubernetesDriver:
         status, wanted = d.get("status", {}), d["spec"]["replicas"]
         seen = status.get("observedGeneration", 0) >= d["metadata"]["generation"]
         updated, ready, total = (status.get(k, 0) for k in ("updatedReplicas", "readyReplicas", "replicas"))
-        said = "; ".join(c.get("message", "") for c in status.get("conditions", []) if c["status"] != "True")
+        told = [c for c in status.get("conditions", []) if (c["status"] != "True") != (c["type"] == "ReplicaFailure")]
+        said = "; ".join(c.get("message", "") for c in told)
+        failed = "; ".join(c.get("message") or c.get("reason", "") for c in told if c["type"] == "ReplicaFailure")
         done = seen and updated == ready == total == wanted
         late = [
             c for c in status.get("conditions", []) if c.get("reason") == "ProgressDeadlineExceeded" and c["status"] == "False"
         ]
         stopped = "; ".join(c.get("message", c["reason"]) for c in late)
-        blocked = self._blocked(service)
+        blocked = failed or self._blocked(service)
         return Progress(done=done, wanted=wanted, ready=min(updated, ready), said=said, blocked=blocked, stopped=stopped)
 
     def reach(self, service: str, routing: Routing) -> Reach:
@@ -302,33 +310,48 @@ class KubernetesDriver:
         lock = threading.Lock()
 
         def follow(watch: FollowingWatch) -> None:
+            """List and follow, again and again. What ends that is only lasting trouble: see `Again`."""
+            again = Again(watch)
             while not watch.closed.is_set():
-                listed = self._list_pods(service)
-                watch.snapshot(pods.instance(p) for p in listed["items"])
-                response = self._call(
-                    "watching pods",
-                    lambda listed=listed: self._streams.list_namespaced_pod(  # type: ignore[misc]
-                        self._namespace,
-                        watch=True,
-                        label_selector=f"{specs.SERVICE}={service}",
-                        resource_version=listed["metadata"]["resourceVersion"],
-                        allow_watch_bookmarks=True,
-                        _preload_content=False,
-                        _request_timeout=(TIMEOUT, SILENCE),
-                    ),
-                )
-                with lock:
-                    stream[:] = [response]
                 try:
-                    if watch.closed.is_set():
-                        break
-                    for event in _events(response):
-                        if event["type"] == "ERROR":  # 410: our place in the stream is too old; list again
-                            break
-                        if event["type"] != "BOOKMARK":
-                            watch.apply(pods.instance(event["object"]), removed=event["type"] == "DELETED")
-                finally:
-                    response.close()
+                    if ended := follow_once(watch, again):
+                        again.after(EngineError("watching pods", ended))
+                except EngineError as e:
+                    again.after(e)
+
+        def follow_once(watch: FollowingWatch, again: Again) -> str:
+            """Why the stream was of no use, empty if it was."""
+            listed = self._list_pods(service)
+            watch.snapshot(pods.instance(p) for p in listed["items"])
+            response = self._call(
+                "watching pods",
+                lambda: self._streams.list_namespaced_pod(
+                    self._namespace,
+                    watch=True,
+                    label_selector=f"{specs.SERVICE}={service}",
+                    resource_version=listed["metadata"]["resourceVersion"],
+                    allow_watch_bookmarks=True,
+                    _preload_content=False,
+                    _request_timeout=(TIMEOUT, SILENCE),
+                ),
+            )
+            with lock:
+                stream[:] = [response]
+            begun, heard = time.monotonic(), False
+            try:
+                if watch.closed.is_set():
+                    return ""
+                for event in _events(response):
+                    if event["type"] == "ERROR":  # 410: our place in the stream is too old; list again
+                        told = event.get("object") or {}
+                        return str(told.get("message") or told.get("reason") or "the stream ended with an error")
+                    again.worked()
+                    if event["type"] != "BOOKMARK":
+                        watch.apply(pods.instance(event["object"]), removed=event["type"] == "DELETED")
+                    heard = True
+            finally:
+                response.close()
+            return "the stream ended at once" if not heard and time.monotonic() - begun < SHORT else ""
 
         def on_close() -> None:
             with lock:
@@ -394,9 +417,13 @@ class KubernetesDriver:
 
     def _blocked(self, service: str) -> str:
         for pod in self._list_pods(service)["items"]:
+            if pod["metadata"].get("deletionTimestamp"):
+                continue
             for c in pod.get("status", {}).get("conditions", []):
                 if c["type"] == "PodScheduled" and c.get("reason") == "Unschedulable":
                     return str(c.get("message", "unschedulable"))
+            if hindered := pods.hindered(pod):
+                return hindered
         return ""
 
     def _json(self, what: str, call: Callable[..., Any], *args: Any, **kw: Any) -> Any:
@@ -412,6 +439,43 @@ class KubernetesDriver:
             raise _error(what, e) from e
         except (urllib3.exceptions.HTTPError, OSError, ValueError, KeyError, TypeError, AttributeError) as e:
             raise EngineError(what, f"{type(e).__name__}: {e}") from e
+        except ConfigException as e:  # a plug-in that was asked for a new credential
+            raise EngineError(what, str(e)) from e
+
+
+class Again:
+    """Decides whether a watch that met trouble lists again, and waits before it does. Trouble that goes on is raised."""
+
+    def __init__(self, watch: FollowingWatch) -> None:
+        self._watch = watch
+        self._times = 0
+        self._first = 0.0
+
+    def worked(self) -> None:
+        self._times = 0
+
+    def after(self, e: EngineError) -> None:
+        """Raises `e` where asking again can't help, or has not helped for long."""
+        cause = e.__cause__
+        answer = cause if isinstance(cause, ApiException) else None
+        if (answer and answer.status not in PASSING) or isinstance(cause, ConfigException) or "was closed" in e.said:
+            raise e
+        if not self._times:
+            self._first = time.monotonic()
+        self._times += 1
+        if self._times > TRIES or time.monotonic() - self._first > PATIENCE:
+            raise e
+        told = f"{answer.status} {e.said}" if answer else e.said
+        self._watch.interrupt(f"{e.what}: {told}")
+        self._watch.closed.wait(_retry_after(answer) if answer else min(2.0, 0.05 * 2**self._times))
+
+
+def _retry_after(e: ApiException) -> float:
+    """The seconds that the server asks for, at most LONGEST."""
+    try:
+        return min(LONGEST, max(0.05, float((e.headers or {}).get("Retry-After", ""))))
+    except (ValueError, TypeError):
+        return 0.05 if e.status == 410 else 1.0
 
 
 def _have_patience(rest: Any, seconds: float) -> None:

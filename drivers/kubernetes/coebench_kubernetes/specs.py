@@ -10,6 +10,7 @@ OURS = {"app.kubernetes.io/managed-by": "coebench"}
 SELECT = "app.kubernetes.io/managed-by=coebench"
 SERVICE = "coebench/service"
 VERSION = "coebench/version"
+CONTAINER = "main"  # the service's own in its pods
 DEFAULT = Strategy()
 
 
@@ -31,7 +32,7 @@ def deployment(spec: ServiceSpec, strategy: Strategy = DEFAULT, pull_secret: str
     if spec.publish:
         port["hostPort"] = spec.port
     container: dict[str, Any] = {
-        "name": "main",
+        "name": CONTAINER,
         "image": spec.image,
         "imagePullPolicy": "IfNotPresent",
         "env": env,
@@ -83,7 +84,9 @@ def _literal(text: str) -> str:
 def cluster_service(deployment: dict[str, Any]) -> dict[str, Any]:
     """A ClusterIP in front of a Deployment, port 80 to its container's port."""
     name = deployment["metadata"]["name"]
-    port = deployment["spec"]["template"]["spec"]["containers"][0]["ports"][0]["containerPort"]
+    containers = deployment["spec"]["template"]["spec"]["containers"]
+    own = next((c for c in containers if c.get("name") == CONTAINER), containers[0])
+    port = own["ports"][0]["containerPort"]
     return {
         "apiVersion": "v1",
         "kind": "Service",

@@ -13,6 +13,7 @@ from typing import Any, ClassVar, Self, TypeVar
 
 import docker
 import requests
+from docker import auth
 from docker.errors import APIError, DockerException
 from docker.tls import TLSConfig
 
@@ -52,12 +53,31 @@ NODES_POLL = 2.0  # seconds between two listings of the nodes, whose state says 
 RETRY = 1.0  # seconds between two tries to listen to a daemon that is away
 ACTIONS = ("create", "start", "die", "health_status", "destroy")
 TIMEOUT = 30
+PRIVATE = ("https:", "unix:", "http+unix:", "ssh:")  # ways to a manager on which nobody else can read a login
 
 
 class Client(docker.APIClient):  # type: ignore[misc]
-    """Takes from the environment neither a proxy nor a bundle of authorities: requests would prefer that to the bay's own."""
+    """Takes from the environment neither a proxy nor a bundle of authorities: requests would prefer that to the bay's own.
+
+    It knows none of the logins that `docker login` left: docker's own would send them with every service, to any manager.
+    """
 
     trust_env = property(lambda self: False, lambda self, value: None)
+
+    @property
+    def _auth_configs(self) -> auth.AuthConfig:
+        return getattr(self, "_logins", None) or auth.AuthConfig({})
+
+    @_auth_configs.setter
+    def _auth_configs(self, value: auth.AuthConfig) -> None:
+        """What was found in the user's files is left there: see `log_in`."""
+
+    def log_in(self, prefix: str) -> None:
+        """From now on the login of the registry of REGISTRY/PREFIX goes with services whose image is from there."""
+        with contextlib.suppress(DockerException, OSError):  # a helper that can't tell: the nodes may pull without
+            registry, _ = auth.resolve_repository_name(f"{prefix}/image")
+            if found := auth.load_config().resolve_authconfig(registry):
+                self._logins = auth.AuthConfig({"auths": {registry: found}})
 
 
 class Certificates(TLSConfig):  # type: ignore[misc]
@@ -109,6 +129,9 @@ class SwarmDriver:
                 api = Client(base_url=access.url, tls=tls or False, version="auto", timeout=TIMEOUT)
             except DockerException as e:
                 raise EngineError(f"reaching Docker at {access.url}", str(e)) from e
+            images = access.options.get("images", "").strip("/")
+            if images and (tls or access.url.startswith(PRIVATE)):
+                api.log_in(images)
             ip_vs = access.options.get("ip_vs", "whether the nodes' kernels have ip_vs is not known")
             driver = cls(api, access.url, access.nodes, tls, secrets, ip_vs, restart_delay)
             info = driver._call("asking Docker", api.info)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import ipaddress
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -26,7 +27,7 @@ def instance(task: Mapping[str, Any], service: str, nodes: Mapping[str, Mapping[
     claims = [Claim("created", when(task["CreatedAt"]))]
     if status.get("Timestamp"):
         claims.append(Claim(word, when(status["Timestamp"])))
-    host = node.get("Status", {}).get("Addr", "")
+    host = node_address(node)
     open_ports = status.get("PortStatus", {}).get("Ports") or []
     published = (host, int(open_ports[0]["PublishedPort"])) if host and open_ports else None
     return Instance(
@@ -69,13 +70,34 @@ def node(n: Mapping[str, Any]) -> Node:
     resources = n.get("Description", {}).get("Resources", {})
     return Node(
         name=n["Description"].get("Hostname", n["ID"]),
-        address=n["Status"].get("Addr", ""),
+        address=node_address(n),
         ready=n["Status"]["State"] == "ready",
         schedulable=n["Spec"]["Availability"] == "active",
         engine_state=f"{n['Status']['State']}, {n['Spec']['Availability']}",
         cpu=resources.get("NanoCPUs", 0) / 1e9,
         memory=resources.get("MemoryBytes", 0),
     )
+
+
+def node_address(n: Mapping[str, Any]) -> str:
+    """Where others reach a node; empty if it tells none. Of a leader the status may hold the address that it listens at."""
+    told = [str(n.get("Status", {}).get("Addr") or ""), _host(str((n.get("ManagerStatus") or {}).get("Addr") or ""))]
+    return next((a for a in told if a and not _anywhere(a)), "")
+
+
+def _host(address: str) -> str:
+    """HOST:PORT or [HOST]:PORT without the port."""
+    return address[1:].partition("]")[0] if address.startswith("[") else address.rpartition(":")[0] or address
+
+
+def _anywhere(address: str) -> bool:
+    """Whether an address names no machine to others: 0.0.0.0, ::, 127.0.0.1."""
+    try:
+        ip = ipaddress.ip_address(address.strip("[]").partition("%")[0])
+    except ValueError:
+        return address == "localhost"
+    ip = getattr(ip, "ipv4_mapped", None) or ip
+    return ip.is_unspecified or ip.is_loopback
 
 
 def when(text: str) -> float:
