@@ -16,10 +16,13 @@ import math
 import struct
 import zlib
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
+
+if TYPE_CHECKING:
+    from hdrh.histogram import HdrHistogram
 
 Counts = npt.NDArray[np.int64]
 
@@ -37,6 +40,8 @@ _COOKIE = 0x1C849303 | 0x10
 _COMPRESSED = 0x1C849304 | 0x10
 _HEAD = struct.Struct(">iiiiqqd")
 _SIZE = _HEAD.size
+MOST_DIGITS = 4
+_LARGEST = 8 << 20  # bytes: of 4 digits, with a number of 7 bytes for each slot
 _MOST = _SIZE + 9 * SLOTS  # bytes: a number for each slot, of the longest form
 
 
@@ -91,20 +96,40 @@ def beyond(counts: Counts) -> int:
     return int(counts[slots_of(HIGHEST)])
 
 
-def payload(text: str | bytes) -> bytes:
-    """The packed counts of an encoded histogram (base64). Raises OddHistogram."""
+def decoded(text: str | bytes) -> HdrHistogram:
+    """Of any layout, by the `hdrhistogram` package. That unpacks whatever it is given, and makes an array as large as the text's
+    head says, so both are looked at first. Raises OddHistogram, and what the package raises."""
+    from hdrh.histogram import HdrHistogram
+
+    plain = _unpacked(text, _LARGEST)
+    if len(plain) >= _SIZE and not 0 < (digits := _HEAD.unpack_from(plain)[3]) <= MOST_DIGITS:
+        raise OddHistogram(f"{digits} digits: more than {MOST_DIGITS} are not read")
+    return HdrHistogram.decode(text)
+
+
+def _unpacked(text: str | bytes, most: int) -> bytes:
+    """Raises OddHistogram, also for one that unpacks to more than so many bytes."""
     try:
         data = binascii.a2b_base64(text)
         if int.from_bytes(data[:4], "big") != _COMPRESSED:
             raise OddHistogram("not an HdrHistogram V2, compressed")
         unpacking = zlib.decompressobj()
-        plain = unpacking.decompress(data[8:], _MOST)
-        if unpacking.unconsumed_tail:
-            raise OddHistogram(f"it unpacks to more than {_MOST} bytes")
-        if not unpacking.eof:
-            raise OddHistogram("it breaks off")
+        plain = unpacking.decompress(data[8:], most)
+    except (binascii.Error, zlib.error, ValueError) as e:
+        raise OddHistogram(str(e)) from None
+    if unpacking.unconsumed_tail:
+        raise OddHistogram(f"it unpacks to more than {most} bytes")
+    if not unpacking.eof:
+        raise OddHistogram("it breaks off")
+    return plain
+
+
+def payload(text: str | bytes) -> bytes:
+    """The packed counts of an encoded histogram (base64). Raises OddHistogram."""
+    plain = _unpacked(text, _MOST)
+    try:
         cookie, length, offset, digits, lowest, highest, _ = _HEAD.unpack_from(plain)
-    except (binascii.Error, zlib.error, struct.error, ValueError) as e:
+    except struct.error as e:
         raise OddHistogram(str(e)) from None
     if (cookie, offset, digits, lowest) != (_COOKIE, 0, DIGITS, LOWEST) or highest not in (HIGHEST, *EARLIER):
         raise OddHistogram(f"another layout: {digits} digits from {lowest} to {highest}")

@@ -82,10 +82,11 @@ def _holds(value: Any) -> bool:
 def decode(text: str) -> HdrHistogram:
     """Raises ValueError if it is no histogram."""
     from hdrh.codec import HdrCookieException, HdrHistogramSettingsException, HdrLengthException
-    from hdrh.histogram import HdrHistogram
+
+    from ..load import hdr
 
     try:
-        return HdrHistogram.decode(text)
+        return hdr.decoded(text)
     except (HdrCookieException, HdrHistogramSettingsException, HdrLengthException) as e:
         raise ValueError(f"no HdrHistogram: {type(e).__name__}: {e}") from None
     except Exception as e:  # zlib's, binascii's, struct's, ctypes': whatever the bytes lead to

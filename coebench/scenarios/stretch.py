@@ -81,12 +81,12 @@ def _seconds(o: Observation) -> float:
 
 def _p99(histograms: Sequence[str]) -> float | None:
     """In ms. None where one of them can't be read, which `verify` says."""
-    from hdrh.histogram import HdrHistogram
+    from ..load import hdr
 
     merged = None
     try:
         for text in histograms:
-            one = HdrHistogram.decode(text)
+            one = hdr.decoded(text)
             if merged is None:
                 merged = one
             else:

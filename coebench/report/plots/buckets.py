@@ -34,10 +34,10 @@ class Buckets:
 @functools.lru_cache(maxsize=4096)  # a timeline asks for the same second as a line, in a sum, and in its table
 def decode(text: str) -> Buckets | None:
     """Of an HdrHistogram V2 in base64; None if it is none."""
-    from hdrh.histogram import HdrHistogram
+    from ...load import hdr
 
     try:
-        h = HdrHistogram.decode(text)
+        h = hdr.decoded(text)
         counts = np.ctypeslib.as_array(h.counts)[: h.counts_len]
         where = counts.nonzero()[0]
         return Buckets(_tops(where, h.sub_bucket_half_count_magnitude, h.unit_magnitude), counts[where].astype(np.int64))
