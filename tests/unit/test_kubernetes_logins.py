@@ -213,6 +213,13 @@ def test_a_cluster_that_is_not_checked_is_told(connect: Any, tmp_path: Path) -> 
         connect({}, {"insecure-skip-tls-verify": True, "certificate-authority-data": "eA=="})
 
 
+@pytest.mark.parametrize("url", ["ftp://me:word@127.0.0.1:9", "127.0.0.1:9"])
+def test_a_proxy_that_cant_be_used_is_refused_without_its_password(connect: Any, url: str) -> None:
+    with pytest.raises(BadInput, match="proxy-url must begin with") as refused:
+        connect({}, {"proxy-url": url})
+    assert "word" not in str(refused.value)
+
+
 # watches
 
 

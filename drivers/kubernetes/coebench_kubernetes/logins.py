@@ -73,7 +73,10 @@ def load(content: Mapping[str, Any], configuration: Configuration, folder: str) 
         raise BadInput(
             "the kubeconfig can't be used: several groups of as-groups can't be sent to a plain http server by a proxy"
         )
-    if str(cluster.get("proxy-url", "")).startswith("socks"):
+    proxy = str(cluster.get("proxy-url") or "")
+    if proxy and not proxy.startswith(("http://", "https://", "socks5://", "socks5h://")):
+        raise BadInput("the kubeconfig's proxy-url must begin with http://, https:// or socks5://")
+    if proxy.startswith("socks"):
         try:
             import socks  # type: ignore[import-not-found,import-untyped,unused-ignore]  # noqa: F401
         except ModuleNotFoundError:
