@@ -5,13 +5,13 @@ from __future__ import annotations
 import base64
 import json
 import os
+import sys
 import threading
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from coebench_docker import certificates
 from coebench_swarm import driver as swarm
 from coebench_swarm import tasks
 from coebench_swarm.driver import SwarmDriver
@@ -19,6 +19,10 @@ from coebench_swarm.driver import SwarmDriver
 from coebench.contract import Access, BadInput, Bay, BaySpec, EngineError, Host, NodeFault, Role, ServiceSpec, Unsupported
 from coebench.provision.existing import ExistingProvisioner, kubeconfig, options
 from coebench.runner.bays import TrialBays
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "drivers/docker"))  # a package of its own, that need not be installed
+
+from coebench_docker import certificates
 
 SPEC = BaySpec(coe="mesos", options={"url": "http://127.0.0.1:9"})
 
