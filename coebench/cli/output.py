@@ -22,8 +22,16 @@ def check(runs: int, format: str, output: Path | None, theme: str) -> None:
         raise BadInput("png writes a picture of each plot: give --output FOLDER")
     if format == "html" and output is None and sys.stdout.isatty():
         raise BadInput("html is a page, not a text for a terminal: give --output FILE")
-    if runs > 1 and _pictures(format, output):
+    if runs > 1 and (_pictures(format, output) or not _takes_several(format)):
         raise BadInput(f"--format {format} takes one run at a time")
+
+
+def _takes_several(format: str) -> bool:
+    from .. import plugins
+    from ..report import RunsReporter
+
+    reporter = plugins.load("reporters", format, "format")()
+    return hasattr(reporter, "render_all") or isinstance(reporter, RunsReporter)
 
 
 def write(runs: Sequence[Path], results: Sequence[Result], format: str, output: Path | None, theme: str) -> None:

@@ -45,7 +45,7 @@ WORKLOAD: Any = SimpleNamespace(versions=("v1",), service=lambda name, n, versio
     "start",
     [
         lambda driver: BayProber(driver, WORKLOAD).start(60),
-        lambda driver: recruit(driver, WORKLOAD, 1, False, 60),
+        lambda driver: recruit(driver, WORKLOAD, 1, False, 60, "word"),
     ],
     ids=["prober", "generators"],
 )
