@@ -10,6 +10,7 @@ import contextlib
 import datetime
 import json
 import os
+import select
 import socket
 import ssl
 import subprocess
@@ -89,10 +90,7 @@ class Front:
             with self._context.wrap_socket(raw, server_side=True) as client, self._connect() as there:
                 if self._wanted:
                     self._one_request(client, there)
-                back = threading.Thread(target=_pump, args=(there, client), daemon=True)
-                back.start()
-                _pump(client, there)
-                back.join()
+                _exchange(client, there)
 
     def _one_request(self, client: ssl.SSLSocket, there: socket.socket) -> None:
         head = b""
@@ -129,12 +127,26 @@ class Front:
         self.close()
 
 
-def _pump(source: socket.socket, to: socket.socket) -> None:
-    with contextlib.suppress(OSError, ssl.SSLError, ValueError):
-        while data := source.recv(65536):
+def _exchange(client: ssl.SSLSocket, there: socket.socket) -> None:
+    """Hand on what comes, both ways, until one side ends. In one thread: OpenSSL's connections are not safe for two that read and
+    write at the same time, and a broken one is seen as a server that ends it."""
+    while True:
+        ready = [client] if client.pending() else select.select([client, there], [], [], 120)[0]
+        if not ready:
+            return
+        for source, to in ((client, there), (there, client)):
+            if source not in ready:
+                continue
+            source.settimeout(0)
+            try:
+                data = source.recv(65536)
+            except (ssl.SSLWantReadError, BlockingIOError):
+                continue  # a part of a record
+            finally:
+                source.settimeout(120)
+            if not data:
+                return
             to.sendall(data)
-    with contextlib.suppress(OSError):
-        to.shutdown(socket.SHUT_RDWR)
 
 
 @contextlib.contextmanager
